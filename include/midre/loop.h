@@ -1,0 +1,80 @@
+/* midre/loop.h - the one mechanism under every long phase: progress, curves, pictures, pause, stop, checkpoints,
+ * exact resume.  Training a target, a judge, a GAN and inverting all run as a struct mi_loop.
+ *
+ *     struct mi_loop l = { .ctx = ctx, .phase = "gan", .total = steps, .unit = "img", .per_step = batch };
+ *     mi_loop_add_params(&l, "G", g->params); mi_loop_add_opt(&l, "optG", optg); ...
+ *     MI_TRY(mi_loop_begin(&l));                   // resumes when a checkpoint of this phase is there
+ *     while (mi_loop_next(&l)) { one step for l.step; mi_loop_scalar(&l, "loss/critic", v); }
+ *     return mi_loop_end(&l);                      // MI_OK, MI_STOPPED, or the error
+ *
+ * A step must be a pure function of (registered state, l.step): random numbers come from (seed, purpose, step).
+ * Then kill -9 at any instant and resume gives bit-identical results (CPU, same threads). */
+#ifndef MIDRE_LOOP_H
+#define MIDRE_LOOP_H
+
+#include "midre/control.h"
+#include "midre/image.h"
+#include "midre/journal.h"
+#include "midre/nn.h"
+#include "midre/workspace.h"
+
+/* What a stage hands to whatever it runs: where to report, where to checkpoint, what machine to use. */
+struct mi_ctx {
+    struct mi_journal *journal;
+    struct mi_control *control;
+    struct mi_product *product;   /* of the running stage: checkpoints go to its work folder */
+    const char *run_dir, *stage, *cell; /* ids for events; cell may be NULL */
+    mt_device device;
+    mt_dtype precision;
+    uint64_t seed;
+    double checkpoint_every;      /* seconds; 0 = every step (tests) */
+    double report_every;          /* seconds between progress/scalar lines */
+};
+
+#define MI_LOOP_MAX 16
+struct mi_loop {
+    struct mi_ctx *ctx;
+    const char *phase, *unit;     /* "train", "img" */
+    int64_t total, step;          /* step: index of the step to do now, 0-based */
+    double per_step;              /* units a step does: batch size or 1 */
+    int64_t steps_per_epoch;      /* 0: no epochs; else x of scalars = epochs */
+    /* private to loop.c */
+    struct { const char *name; struct mi_params *ps; } params[MI_LOOP_MAX]; int n_params;
+    struct { const char *name; mt_opt *o; } opts[MI_LOOP_MAX]; int n_opts;
+    struct { const char *name; mt_tensor **t; } tensors[MI_LOOP_MAX]; int n_tensors;
+    struct { const char *name; double *v; } numbers[MI_LOOP_MAX]; int n_numbers;
+    enum mi_status status;
+    struct mi_loop_private *priv;
+};
+
+void mi_loop_add_params(struct mi_loop *l, const char *name, struct mi_params *ps);
+void mi_loop_add_opt(struct mi_loop *l, const char *name, mt_opt *o);
+void mi_loop_add_tensor(struct mi_loop *l, const char *name, mt_tensor **owned); /* latents, momenta: owned handles */
+void mi_loop_add_number(struct mi_loop *l, const char *name, double *v);         /* best accuracy, running means */
+enum mi_status mi_loop_begin(struct mi_loop *l);
+/* true: do step l->step.  Handles pause, stop, checkpoint and reporting between steps. */
+bool mi_loop_next(struct mi_loop *l);
+/* Ends the loop early with an error from the step's body; mi_loop_next then returns false. */
+void mi_loop_fail(struct mi_loop *l, enum mi_status st);
+/* Curves: a host number, or a device scalar that is only read back when a report is due (no sync before). */
+void mi_loop_scalar(struct mi_loop *l, const char *series, double value);
+void mi_loop_scalar_tensor(struct mi_loop *l, const char *series, mt_tensor *value);
+/* true when the next report is due: compute costly extras (sample grids) only then. */
+bool mi_loop_report_due(const struct mi_loop *l);
+enum mi_status mi_loop_end(struct mi_loop *l);
+
+/* Immediate events outside a loop. */
+void mi_ctx_log(struct mi_ctx *c, const char *level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Scalars at an explicit x (end of epoch evaluation). */
+void mi_ctx_scalar(struct mi_ctx *c, const char *series, int64_t step, double x, double value);
+/* Tiles of x [N,3,S,S] in [0,1] -> pictures/<name>.png (cols x ceil(N/cols)) + atlas event.  labels may be NULL
+ * (else one per row).  Host sync. */
+enum mi_status mi_ctx_atlas(struct mi_ctx *c, const char *name, const char *kind, mt_tensor *x, int cols,
+                            const int *labels, int64_t step, bool final);
+bool mi_ctx_stop_wanted(const struct mi_ctx *c);
+/* Scratch tensors of a finished part inside a stage (per-restart latents): saved in the work folder, found again on
+ * resume.  load returns MI_E_MISSING when there is none (message cleared). */
+enum mi_status mi_ctx_part_save(struct mi_ctx *c, const char *part, mt_tensor *const *ts, const char *const *names, int n);
+enum mi_status mi_ctx_part_load(struct mi_ctx *c, const char *part, mt_tensor **ts, const char *const *names, int n);
+
+#endif

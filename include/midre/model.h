@@ -1,0 +1,52 @@
+/* midre/model.h - classifier architectures: descriptors and instances. */
+#ifndef MIDRE_MODEL_H
+#define MIDRE_MODEL_H
+
+#include "midre/entry.h"
+#include "midre/nn.h"
+
+#define MI_MAX_TAPS 8
+
+struct mi_model;
+struct mi_forward_out {
+    mt_tensor *features;          /* [N,width] penultimate features, as the paper's metrics use them */
+    mt_tensor *logits;            /* [N,classes] f32 */
+    mt_tensor *tap[MI_MAX_TAPS];  /* named hidden activations, only when asked for */
+    mt_tensor *aux_logits;        /* Inception-V3 in training; else NULL */
+};
+
+struct mi_model_desc {
+    struct mi_entry info;
+    int native_size;              /* default resolution in px; */
+    int min_size, max_size, size_step; /* sizes it works at */
+    int feature_width;            /* 0: depends on settings, see feature_width_of */
+    const char *const *taps;      /* names of hidden taps, NULL-terminated; NULL = none */
+    float mean[3], std[3];        /* input normalisation of its training protocol, of x in [0,1] (0/1 = none) */
+    /* Allocates the network's own struct with all parameters in b->ps; NULL on failure. */
+    void *(*build)(struct mi_builder *b, const struct mi_values *v, int classes, int size);
+    enum mi_status (*forward)(struct mi_model *m, mt_tensor *x, bool want_taps, struct mi_forward_out *out);
+    void (*free)(void *net);
+};
+extern const struct mi_model_desc *const mi_model_table[]; /* NULL-terminated; models/table.c */
+const struct mi_model_desc *mi_model_find(const char *name);
+
+struct mi_model {
+    const struct mi_model_desc *desc;
+    struct mi_params *params;
+    void *net;
+    int classes, size, feature_width;
+    bool train;                   /* BatchNorm and dropout mode */
+    mt_rng *rng;                  /* dropout; re-seeded by the training loop each step */
+    mt_dtype precision;           /* MT_F32 or MT_BF16 (autocast around forward) */
+};
+
+/* Builds with fresh weights from `seed`.  channels_last on. NULL with a message on failure. */
+struct mi_model *mi_model_new(const char *name, const struct mi_values *v, int classes, int size, mt_device d,
+                              uint64_t seed);
+void mi_model_free(struct mi_model *m);
+/* x: [N,3,size,size] in the network's input domain (see mean/std).  Results belong to the current scope. */
+enum mi_status mi_model_forward(struct mi_model *m, mt_tensor *x, bool want_taps, struct mi_forward_out *out);
+/* (x - mean)/std of the model, differentiable; x in [0,1]. Returns x itself when there is nothing to do. */
+mt_tensor *mi_model_normalise(const struct mi_model *m, mt_tensor *x);
+
+#endif

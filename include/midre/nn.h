@@ -1,0 +1,71 @@
+/* midre/nn.h - named parameters, layers, initialisation.  Names and shapes are those of the public PyTorch code.
+ *
+ * A parameter store owns all tensors of a network in state_dict order.  Layers borrow handles from it, so loading a
+ * state dict copies into the existing tensors.  Convolution weights are stored channels_last where the store says so.
+ * A builder carries the name prefix and the init stream while a network is put together. */
+#ifndef MIDRE_NN_H
+#define MIDRE_NN_H
+
+#include "midre/rng.h"
+#include "midre/tensor_grad.h"
+#include "midre/tensor_nn.h"
+
+enum mi_role { MI_PARAM, MI_FROZEN_PARAM /* in the file, never trained */, MI_BUFFER };
+struct mi_named { char *name; mt_tensor *t; enum mi_role role; bool trainable; };
+struct mi_params { struct mi_named *item; int n, cap; mt_device device; mt_layout_t layout; };
+
+struct mi_params *mi_params_new(mt_device d, mt_layout_t layout);
+void mi_params_free(struct mi_params *ps);
+mt_tensor *mi_params_find(const struct mi_params *ps, const char *name);    /* NULL when absent (no error) */
+/* Trainable tensors, in order; returns the count, writes at most cap. */
+int mi_params_trainable(const struct mi_params *ps, mt_tensor **out, int cap);
+int64_t mi_params_count(const struct mi_params *ps, bool trainable_only);   /* elements, buffers excluded */
+/* Turns every weight gradient off (attack, evaluation) or back to `trainable`. */
+void mi_params_freeze(struct mi_params *ps, bool frozen);
+/* Sets `trainable` of all parameters whose name starts with prefix. Returns how many matched. */
+int mi_params_set_trainable(struct mi_params *ps, const char *prefix, bool trainable);
+enum mi_status mi_params_save(const struct mi_params *ps, mt_archive *a, const char *prefix);
+/* Strict: missing, unexpected (under prefix) and wrong shapes are listed in one readable message (MI_E_INPUT).
+ * num_batches_tracked may be missing. */
+enum mi_status mi_params_load(struct mi_params *ps, mt_archive *a, const char *prefix);
+/* Lenient start weights: copies what matches name and shape after stripping "module."/prefix; *used gets the count. */
+enum mi_status mi_params_init_from(struct mi_params *ps, mt_archive *a, const char *file_prefix, const char *own_prefix,
+                                   int *used);
+/* The synthetic golden weights of the parity tests (FNV/splitmix recipe), for tests only. */
+void mi_params_golden(struct mi_params *ps, double gain);
+
+struct mi_builder { struct mi_params *ps; char prefix[256]; struct mi_rng rng; };
+void mi_builder_init(struct mi_builder *b, struct mi_params *ps, uint64_t seed);
+void mi_builder_push(struct mi_builder *b, const char *name); /* "layer1" -> "layer1." */
+void mi_builder_pop(struct mi_builder *b);
+
+/* ---- initialisers (in place) ---- */
+enum mi_init { MI_INIT_DEFAULT /* U(+-1/sqrt(fan_in)) */, MI_INIT_KAIMING_FAN_OUT, MI_INIT_XAVIER, MI_INIT_NORMAL_001,
+               MI_INIT_ZEROS, MI_INIT_ONES };
+void mi_init_tensor(mt_tensor *t, enum mi_init how, int64_t fan_in, int64_t fan_out, struct mi_rng *r);
+
+/* ---- layers: `name` is relative to the builder's prefix ---- */
+struct mi_conv { mt_tensor *w, *b; mt_convp p; };
+void mi_conv_new(struct mi_builder *b, struct mi_conv *c, const char *name, int in, int out, int k, mt_convp p,
+                 bool bias, enum mi_init how);
+mt_tensor *mi_conv(const struct mi_conv *c, mt_tensor *x);
+struct mi_deconv { mt_tensor *w, *b, *subpixel; mt_convp p; }; /* subpixel: prepared by freeze, else NULL */
+void mi_deconv_new(struct mi_builder *b, struct mi_deconv *c, const char *name, int in, int out, int k, mt_convp p,
+                   bool bias);
+void mi_deconv_freeze(struct mi_deconv *c, bool frozen);       /* prepares/drops the sub-pixel kernel */
+mt_tensor *mi_deconv(const struct mi_deconv *c, mt_tensor *x);
+struct mi_linear { mt_tensor *w, *b; };
+void mi_linear_new(struct mi_builder *b, struct mi_linear *l, const char *name, int in, int out, bool bias,
+                   enum mi_init how);
+mt_tensor *mi_linear(const struct mi_linear *l, mt_tensor *x);
+struct mi_bn { mt_tensor *g, *b, *rm, *rv, *count; double momentum, eps; };
+void mi_bn_new(struct mi_builder *b, struct mi_bn *n, const char *name, int channels, double eps, double momentum);
+mt_tensor *mi_bn(const struct mi_bn *n, mt_tensor *x, bool train); /* train: statistics and count move */
+struct mi_inorm { mt_tensor *g, *b; };
+void mi_inorm_new(struct mi_builder *b, struct mi_inorm *n, const char *name, int channels);
+mt_tensor *mi_inorm(const struct mi_inorm *n, mt_tensor *x);
+struct mi_prelu { mt_tensor *w; };
+void mi_prelu_new(struct mi_builder *b, struct mi_prelu *p, const char *name, int channels);
+mt_tensor *mi_prelu(const struct mi_prelu *p, mt_tensor *x);
+
+#endif

@@ -1,0 +1,27 @@
+/* midre/oracle.h - the only door through which an attack touches a target.
+ *
+ * The oracle has an access level; a call above it fails with MI_E_INPUT ("attack X may only see labels").  It counts
+ * queries (images shown).  The target inside is frozen: evaluation mode, no weight gradients.  Images are [0,1]. */
+#ifndef MIDRE_ORACLE_H
+#define MIDRE_ORACLE_H
+
+#include "midre/model.h"
+
+enum mi_access { MI_ACCESS_LABEL, MI_ACCESS_BLACK, MI_ACCESS_WHITE }; /* each includes the ones before it */
+
+struct mi_oracle;
+/* Freezes and borrows `target`. */
+struct mi_oracle *mi_oracle_new(struct mi_model *target, enum mi_access level, const char *attack);
+void mi_oracle_free(struct mi_oracle *o);
+int mi_oracle_classes(const struct mi_oracle *o);
+int mi_oracle_size(const struct mi_oracle *o);      /* input side in px */
+int64_t mi_oracle_queries(const struct mi_oracle *o);
+enum mi_access mi_oracle_access(const struct mi_oracle *o);
+/* White: logits [N,K] f32 and (if features != NULL) penultimate features, differentiable with respect to x. */
+enum mi_status mi_oracle_logits(struct mi_oracle *o, mt_tensor *x, mt_tensor **logits, mt_tensor **features);
+/* Black: probabilities [N,K], detached. */
+enum mi_status mi_oracle_probs(struct mi_oracle *o, mt_tensor *x, mt_tensor **probs);
+/* Label: argmax [N] i64, detached. */
+enum mi_status mi_oracle_labels(struct mi_oracle *o, mt_tensor *x, mt_tensor **labels);
+
+#endif

@@ -1,0 +1,54 @@
+/* midre/spec.h - an experiment as a person writes it (ini), resolved and validated.
+ *
+ *   [run]        name seed device precision threads           [data]   name size private... (see spec_sections.c)
+ *   [target]     model (list) epochs batch lr ... init         [judge]  model size epochs ... init
+ *   [defense]    name (list; each item may compose: midre+nls) [attack] name (list) identities restarts
+ *   [score]      ...                                           [prior]  ...
+ *   [model.X] [defense.X] [attack.X] [data.X]   the settings of one catalogue entry
+ *
+ * Lists are comma separated.  A run's cells are the product models x defenses x attacks, in that order, the
+ * last varying fastest; each cell becomes one row of the table. */
+#ifndef MIDRE_SPEC_H
+#define MIDRE_SPEC_H
+
+#include "midre/entry.h"
+
+enum mi_section { MI_SEC_RUN, MI_SEC_DATA, MI_SEC_TARGET, MI_SEC_DEFENSE, MI_SEC_JUDGE, MI_SEC_PRIOR,
+                  MI_SEC_ATTACK, MI_SEC_SCORE, MI_SEC_COUNT };
+
+/* The fixed sections' words ("run", "data", ...) and setting lists, for forms and help. */
+const char *mi_section_word(enum mi_section s);
+const struct mi_setting *mi_section_settings(enum mi_section s);
+
+struct mi_cell {
+    char *id;      /* "vgg16/midre/gmi": unique in the run, also file-name safe with / replaced by _ */
+    char *model, *defense, *attack; /* defense may be a composition "midre+nls" */
+};
+
+struct mi_spec {
+    char *path;                                 /* file it came from, or NULL */
+    struct mi_values *section[MI_SEC_COUNT];
+    struct mi_cell *cells;
+    size_t n_cells;
+    struct mi_spec_private *priv;               /* values of catalogue entries */
+};
+
+/* Reads `path` (NULL = all defaults) and applies `overrides` ("attack.gmi.steps=300", "target.model=vgg16,resnet18").
+ * Every unknown section, key or name gets a did-you-mean; the first problem is reported.  NULL on failure. */
+struct mi_spec *mi_spec_load(const char *path, const char *const *overrides, size_t n_overrides);
+/* Same from text (specs embedded in the program); `label` is used in messages. */
+struct mi_spec *mi_spec_parse(const char *text, const char *label, const char *const *overrides, size_t n_overrides);
+void mi_spec_free(struct mi_spec *spec);
+
+/* Values of one catalogue entry in this spec: defaults plus [kind.name] keys.  Borrowed. NULL if no such entry. */
+const struct mi_values *mi_spec_entry(const struct mi_spec *spec, enum mi_kind kind, const char *name);
+/* Writable access for the Setup form: section "run" or "defense.midre", key, text.  Validates; cells are rebuilt. */
+enum mi_status mi_spec_set(struct mi_spec *spec, const char *section, const char *key, const char *text);
+
+/* The complete resolved spec as ini text (every key that matters, canonical order); caller frees. Loads back equal. */
+char *mi_spec_write(const struct mi_spec *spec);
+/* Splits "a, b ,c" (sep ',') or "a+b" (sep '+') into fresh strings; *n receives the count. Free with mi_list_free. */
+char **mi_list_split(const char *text, char sep, size_t *n);
+void mi_list_free(char **list, size_t n);
+
+#endif

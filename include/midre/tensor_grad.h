@@ -1,0 +1,65 @@
+/* midre/tensor_grad.h - autograd, optimisers, devices, mixed precision, archives (the shim, part 4 of 4). */
+#ifndef MIDRE_TENSOR_GRAD_H
+#define MIDRE_TENSOR_GRAD_H
+
+#include "midre/tensor_math.h"
+
+/* ---- autograd ---- */
+enum mi_status mt_requires_grad_(mt_tensor *t, bool on);
+bool mt_requires_grad(const mt_tensor *t);
+mt_tensor *mt_grad(mt_tensor *leaf);                       /* borrowed into scope; MT_NONE when undefined */
+void mt_zero_grad(mt_tensor *const *ps, int n, bool to_none);
+enum mi_status mt_backward(mt_tensor *loss, bool retain);
+/* Gradients of scalar `out` for `in`; create_graph for double backward. grads[i] may come back MT_NONE. */
+enum mi_status mt_grad_of(mt_tensor *out, mt_tensor *const *in, int n, bool create_graph, bool retain,
+                          mt_tensor **grads);
+bool mt_grad_mode(bool on);                                /* thread state; returns the old value */
+
+/* ---- optimisers: one C pass over each parameter on the CPU, fused/foreach kernels on CUDA --------------------
+ * fp32 master weights; formulas are PyTorch's (torch.optim.Adam, SGD). Parameters are borrowed. */
+typedef struct mt_opt mt_opt;
+mt_opt *mt_adam_new(double lr, double b1, double b2, double eps, double weight_decay, bool decoupled);
+mt_opt *mt_sgd_new(double lr, double momentum, double weight_decay, bool nesterov);
+enum mi_status mt_opt_add(mt_opt *o, mt_tensor *const *ps, int n, double lr_scale);
+enum mi_status mt_opt_step(mt_opt *o);                     /* parameters without gradient are left alone */
+void mt_opt_zero_grad(mt_opt *o);                          /* gradients become undefined */
+void mt_opt_set_lr(mt_opt *o, double lr);
+double mt_opt_lr(const mt_opt *o);
+double mt_clip_grad_norm(mt_tensor *const *ps, int n, double max_norm); /* returns the norm before */
+void mt_opt_free(mt_opt *o);
+
+/* ---- archives: safetensors files (JSON header + raw bytes), written atomically, read with limits ------------ */
+typedef struct mt_archive mt_archive;
+mt_archive *mt_archive_create(const char *path);
+mt_archive *mt_archive_open(const char *path);             /* validates the whole header; hostile files are refused */
+enum mi_status mt_archive_put(mt_archive *a, const char *name, mt_tensor *t);
+mt_tensor *mt_archive_get(mt_archive *a, const char *name, mt_device d); /* NULL + MI_E_INPUT when absent */
+bool mt_archive_has(const mt_archive *a, const char *name);
+int mt_archive_count(const mt_archive *a);
+const char *mt_archive_name(const mt_archive *a, int i);
+enum mi_status mt_archive_meta_put(mt_archive *a, const char *key, const char *value);
+const char *mt_archive_meta(const mt_archive *a, const char *key);       /* NULL when absent; borrowed */
+enum mi_status mt_archive_close(mt_archive *a);            /* create: sync + rename happen here; frees in any case */
+void mt_archive_abort(mt_archive *a);                      /* create: discard */
+/* Optimiser state under `prefix`, plain names, so CPU and CUDA runs resume each other. */
+enum mi_status mt_opt_save(mt_opt *o, mt_archive *a, const char *prefix);
+enum mi_status mt_opt_load(mt_opt *o, mt_archive *a, const char *prefix);
+
+/* ---- devices and precision ---- */
+int mt_device_count(void);                                 /* CUDA devices usable by this build on this machine */
+bool mt_built_with_cuda(void);
+/* "auto" (CUDA if there, named in the journal), "cpu", "cuda", "cuda:1". Absent GPU: MI_E_DEVICE saying why. */
+enum mi_status mt_device_parse(const char *text, mt_device *out);
+enum mi_status mt_device_use(mt_device d);
+enum mi_status mt_sync(mt_device d);
+void mt_device_name(mt_device d, char *out, int cap);      /* "NVIDIA H200", "AMD EPYC (2 threads)" */
+enum mi_status mt_mem_info(mt_device d, uint64_t *used, uint64_t *total, uint64_t *peak);
+void mt_mem_release(mt_device d);                          /* emptyCache or malloc_trim: between phases only */
+void mt_set_tf32(bool on);
+void mt_set_deterministic(bool on);
+/* Autocast region: bf16 compute, fp32 masters. Weight cache is cleared at the end (stale-cast trap). Nestable. */
+void mt_autocast_begin(mt_device d, mt_dtype dt);
+void mt_autocast_end(void);
+bool mt_autocast_on(void);
+
+#endif

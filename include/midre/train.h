@@ -1,0 +1,28 @@
+/* midre/train.h - training a classifier with defenses, as one resumable loop. */
+#ifndef MIDRE_TRAIN_H
+#define MIDRE_TRAIN_H
+
+#include "midre/data.h"
+#include "midre/defense.h"
+#include "midre/loop.h"
+
+struct mi_train_recipe {        /* from the [target] or [judge] section */
+    int epochs, batch;
+    enum { MI_OPT_SGD, MI_OPT_ADAM } optimiser;
+    double lr, momentum, weight_decay; bool nesterov;
+    enum { MI_LR_CONSTANT, MI_LR_STEP, MI_LR_COSINE, MI_LR_ONECYCLE } schedule;
+    double milestones[8]; int n_milestones; double gamma; /* MI_LR_STEP, in epochs */
+    double warmup;              /* epochs of linear warm-up */
+    bool flip;                  /* horizontal mirroring, p = 0.5 */
+    enum { MI_KEEP_LAST, MI_KEEP_BEST } keep;
+    int eval_every;             /* epochs between test evaluations; the last epoch always evaluates */
+};
+struct mi_values;
+enum mi_status mi_train_recipe_read(const struct mi_values *section, struct mi_train_recipe *r);
+
+/* Trains m on d's train split; curves loss/train, acc/train, loss/test, acc/test, lr.  defenses may be NULL (judge).
+ * On return m holds the kept weights; *acc the natural accuracy in percent on the whole test split. */
+enum mi_status mi_train(struct mi_ctx *ctx, struct mi_model *m, const struct mi_dataset *d,
+                        const struct mi_train_recipe *r, struct mi_defenses *defenses, double *acc);
+
+#endif
