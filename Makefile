@@ -1,0 +1,168 @@
+# midre - a terminal workbench for model inversion.   make | make run | make test | make help
+#
+# Two programs: midre (C, ncurses, no libtorch) and midre-engine (C over src/tensor, the only room that knows
+# libtorch).  `make run` and `make test` install missing packages first (scripts/deps.sh says which).
+
+SHELL   := /bin/sh
+BUILD   ?= build
+PREFIX  ?= /usr/local
+CC      ?= cc
+CXX     ?= c++
+NVCC    ?= $(shell command -v nvcc 2>/dev/null)
+OPT     ?= -O2
+SAN     ?=
+VERSION := 0.1.0
+.DEFAULT_GOAL := all
+
+# ---- libtorch, found once and remembered in $(BUILD)/torch.mk -------------------------------------------------
+TORCH_GOALS := $(filter-out deps deps-test clean distclean help format,$(or $(MAKECMDGOALS),all))
+ifneq ($(TORCH_GOALS),)
+-include $(BUILD)/torch.mk
+endif
+
+ARCH     ?= -march=native
+WARN     := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wwrite-strings -Wvla
+CWARN    := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
+# -ffp-contract=off: the same source gives the same bits with and without fused multiply-add.
+COMMON   := -g1 $(OPT) -fno-math-errno -ffp-contract=off -fPIC -pthread -MMD -MP -Iinclude -I. \
+            -DMIDRE_VERSION='"$(VERSION)"' -DMIDRE_PREFIX='"$(PREFIX)"' -D_GNU_SOURCE $(SAN)
+CFLAGS_  := -std=gnu11 $(CWARN) $(COMMON) $(CFLAGS)
+# The engine's hot loops (optimisers, batch filling) want the vector unit of this machine.
+HOT      := -O3 $(ARCH)
+OMP      := -fopenmp
+
+TINC     := $(if $(TORCH_ROOT),-isystem $(TORCH_ROOT)/include -isystem $(TORCH_ROOT)/include/torch/csrc/api/include,-isystem /usr/include/torch/csrc/api/include)
+CXXFLAGS_ := -std=$(TORCH_STD) $(WARN) $(filter-out -g1,$(COMMON)) -g1 -D_GLIBCXX_USE_CXX11_ABI=$(TORCH_ABI) $(TINC) $(CXXFLAGS)
+comma    := ,
+TLIB     := $(if $(TORCH_ROOT),-L$(TORCH_ROOT)/lib -Wl$(comma)-rpath$(comma)$(TORCH_ROOT)/lib) -Wl,--no-as-needed \
+            -ltorch -ltorch_cpu -lc10 $(if $(filter 1,$(TORCH_CUDA)),-ltorch_cuda -lc10_cuda) -Wl,--as-needed
+# The wheels bring their own OpenMP runtime under a private name; two runtimes in one process fight for the cores.
+GOMP     := $(if $(TORCH_ROOT),$(firstword $(wildcard $(TORCH_ROOT)/lib/libgomp*.so*) -fopenmp),-fopenmp)
+
+# ---- CUDA kernels: only with a CUDA libtorch and nvcc ----------------------------------------------------------
+CUDA_SRC := $(wildcard src/cuda/*.cu)
+ifeq ($(TORCH_CUDA),1)
+ifneq ($(NVCC),)
+CUDA_OBJ := $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o)
+COMMON   += -DMT_WITH_CUDA_KERNELS
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+CUDA_LIB := $(firstword $(wildcard $(CUDA_HOME)/lib64/libcudart_static.a $(CUDA_HOME)/targets/x86_64-linux/lib/libcudart_static.a)) -ldl -lrt
+endif
+endif
+
+# ---- rooms -------------------------------------------------------------------------------------------------------
+BASE_SRC   := $(wildcard src/run/*.c src/data/*.c)
+UI_SRC     := $(wildcard ui/*.c)
+CLI_SRC    := $(wildcard src/cli/*.c)
+ENGINE_SRC := $(wildcard src/tensor/*.c src/nn/*.c src/train/*.c src/judge/*.c src/engine/*.c src/bench/*.c models/*.c attacks/*.c defenses/*.c)
+SHIM_SRC   := $(wildcard src/tensor/*.cpp)
+obj         = $(patsubst %,$(BUILD)/%.o,$(1))
+BASE_OBJ   := $(call obj,$(BASE_SRC))
+UI_OBJ     := $(call obj,$(UI_SRC))
+CLI_OBJ    := $(call obj,$(CLI_SRC))
+ENGINE_MAIN := $(BUILD)/src/engine/main.c.o
+CLI_MAIN   := $(BUILD)/src/cli/main.c.o
+ENGINE_OBJ := $(filter-out $(ENGINE_MAIN),$(call obj,$(ENGINE_SRC) $(SHIM_SRC))) $(CUDA_OBJ)
+
+BASE_LIBS  := -lpng -ljpeg -liniparser -ljansson -lcrypto -lm
+UI_LIBS    := -lncursesw -ltinfo -lsixel
+ENGINE_LIBS := $(TLIB) $(BASE_LIBS) $(CUDA_LIB)
+
+MIDRE  := $(if $(filter build,$(BUILD)),midre,$(BUILD)/midre)
+ENGINE := $(if $(filter build,$(BUILD)),midre-engine,$(BUILD)/midre-engine)
+
+.PHONY: all run test test-long bench asan install deps deps-test clean distclean help format check-engine
+
+all: $(MIDRE) $(ENGINE)  ## build both programs
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@echo '  LIBTORCH=DIR | PYTHON=python-with-torch choose libtorch; PREFIX= for install; BUILD=dir for a second build'
+
+deps:  ## install the Debian/Ubuntu packages for building and running
+	@scripts/deps.sh
+deps-test:
+	@scripts/deps.sh test
+
+run: deps  ## build, then start midre with the demo ready
+	@$(MAKE) --no-print-directory all
+	./$(MIDRE)
+
+$(BUILD)/torch.mk: scripts/torchcfg.sh
+	@mkdir -p $(BUILD)
+	@[ -n "$(LIBTORCH)$(PYTHON)$(VIRTUAL_ENV)" ] || [ -e /usr/include/ATen/ATen.h ] || scripts/deps.sh
+	@LIBTORCH="$(LIBTORCH)" PYTHON="$(PYTHON)" scripts/torchcfg.sh > $@.tmp && mv $@.tmp $@ || { rm -f $@.tmp; exit 1; }
+
+# ---- objects ---------------------------------------------------------------------------------------------------
+# Loops that carry the work are built for this machine; the face renderer is not, its bytes are the same everywhere.
+extra = $(if $(filter src/tensor/%.c src/data/batch.c src/data/resize.c,$(1)),$(HOT) $(OMP),$(if $(filter src/data/synth%,$(1)),-O3,\
+          $(if $(filter src/data/%,$(1)),$(OMP))))
+
+$(BUILD)/%.c.o: %.c | $(BUILD)/torch.mk
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_) $(call extra,$<) -c $< -o $@
+
+$(BUILD)/%.cpp.o: %.cpp | $(BUILD)/torch.mk
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS_) -c $< -o $@
+
+$(BUILD)/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) -O3 -std=c++17 -arch=native -Iinclude -I. -Xcompiler -fPIC -c $< -o $@ || \
+	$(NVCC) -O3 -std=c++17 -arch=all-major -Iinclude -I. -Xcompiler -fPIC -c $< -o $@
+
+$(BUILD)/catalogue.c: $(ENGINE)
+	@./$(ENGINE) catalogue > $@.tmp && { cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@; touch $@; }
+$(BUILD)/catalogue.c.o: $(BUILD)/catalogue.c
+	$(CC) $(CFLAGS_) -c $< -o $@
+
+$(ENGINE): $(ENGINE_MAIN) $(ENGINE_OBJ) $(BASE_OBJ)
+	$(CXX) $(SAN) -pthread -o $@ $^ $(GOMP) $(ENGINE_LIBS)
+
+$(MIDRE): $(CLI_OBJ) $(UI_OBJ) $(BASE_OBJ) $(BUILD)/catalogue.c.o
+	$(CC) $(SAN) -pthread -o $@ $^ -fopenmp $(UI_LIBS) $(BASE_LIBS)
+
+# ---- tests -----------------------------------------------------------------------------------------------------
+UNIT   := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+ETEST  := $(patsubst tests/engine/%.c,$(BUILD)/tests/engine/%,$(wildcard tests/engine/test_*.c tests/engine/tool_*.c))
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.c.o $(BASE_OBJ) $(UI_OBJ) $(filter-out $(CLI_MAIN),$(CLI_OBJ)) $(BUILD)/catalogue.c.o
+	$(CC) $(SAN) -pthread -o $@ $^ -fopenmp $(UI_LIBS) $(BASE_LIBS) -lcmocka
+$(BUILD)/tests/engine/%: $(BUILD)/tests/engine/%.c.o $(ENGINE_OBJ) $(BASE_OBJ)
+	$(CXX) $(SAN) -pthread -o $@ $^ $(GOMP) $(ENGINE_LIBS) -lcmocka
+.SECONDARY:
+
+tests-build: $(UNIT) $(ETEST)
+
+test: deps-test  ## all quick tests; the last line says N passed, N failed
+	@$(MAKE) --no-print-directory all tests-build
+	@BUILD=$(BUILD) MIDRE_BIN=$(CURDIR)/$(MIDRE) ENGINE_BIN=$(CURDIR)/$(ENGINE) tests/run.sh quick
+
+test-long: deps-test  ## the slow proofs: kill and resume at random instants, three demo seeds, fuzzing
+	@$(MAKE) --no-print-directory all tests-build
+	@BUILD=$(BUILD) MIDRE_BIN=$(CURDIR)/$(MIDRE) ENGINE_BIN=$(CURDIR)/$(ENGINE) tests/run.sh long
+
+asan:  ## the tests under address, leak and undefined-behaviour sanitizers (in build-asan)
+	@scripts/deps.sh test
+	@$(MAKE) --no-print-directory BUILD=build-asan OPT=-O1 SAN='-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined' \
+	  build-asan/midre build-asan/midre-engine tests-build
+	@BUILD=build-asan MIDRE_BIN=$(CURDIR)/build-asan/midre ENGINE_BIN=$(CURDIR)/build-asan/midre-engine tests/run.sh asan
+
+bench: all  ## measure this machine beside a PyTorch script (see docs/PERFORMANCE.md)
+	./$(MIDRE) bench
+
+install: all  ## install under PREFIX (default /usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/midre $(DESTDIR)$(PREFIX)/share/man/man1
+	install $(MIDRE) $(ENGINE) $(DESTDIR)$(PREFIX)/bin/
+	cp -R assets $(DESTDIR)$(PREFIX)/share/midre/
+	install -m 644 docs/midre.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+
+format:  ## clang-format over the sources
+	clang-format -i $(BASE_SRC) $(UI_SRC) $(CLI_SRC) $(ENGINE_SRC) $(wildcard include/midre/*.h ui/*.h)
+
+clean:  ## remove build output
+	rm -rf $(BUILD) build-asan midre midre-engine
+
+distclean: clean
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
