@@ -2,7 +2,7 @@
  *
  * A fallible function returns enum mi_status, or a pointer that is NULL on failure.  It then has left one
  * message in the calling thread's error slot: what failed, on which file or setting, and what to do about it.
- * The first error wins; later ones are only counted, so a caller may go on to its cleanup without care.
+ * The first error wins; later ones are dropped, so a caller may go on to its cleanup without care.
  * Nothing below main() exits the process. */
 #ifndef MIDRE_STATUS_H
 #define MIDRE_STATUS_H
@@ -20,10 +20,12 @@ enum mi_status {
 };
 
 /* Records a message for this thread (printf style, one line, no final period needed) and returns `status`,
- * so that `return mi_fail(MI_E_INPUT, "...")` is the idiom.  A message already waiting is kept. */
+ * so that `return mi_fail(MI_E_INPUT, "...")` is the idiom.  A message already waiting is kept.  Control bytes in
+ * the message are replaced, so quoting untrusted text is safe. */
 enum mi_status mi_fail(enum mi_status status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Puts context in front of the waiting message: "context: message".  Returns the waiting status. */
+/* Puts context in front of the waiting message: "context: message".  Returns the waiting status
+ * (MI_E_INTERNAL when nothing was waiting: a failure without a message is a defect). */
 enum mi_status mi_fail_context(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* The waiting status (MI_OK if none) and its message ("" if none).  The text lives until the next mi_fail. */
