@@ -176,7 +176,7 @@ static struct value *find_value(const struct mi_values *v, const char *name) {
 }
 
 static enum mi_status no_such_setting(const struct mi_values *v, const char *name) {
-    const char *names[NAMES_MAX];
+    const char *names[NAMES_MAX] = {NULL};
     size_t n = 0;
     for (; n < v->n && n < NAMES_MAX; n++) names[n] = v->settings[n].name;
     const char *nearest = mi_nearest(name, names, n);
