@@ -19,7 +19,11 @@ struct mi_model_desc {
     struct mi_entry info;
     int native_size;              /* default resolution in px; */
     int min_size, max_size, size_step; /* sizes it works at */
-    int feature_width;            /* 0: depends on settings, see feature_width_of */
+    int feature_width;            /* 0: depends on settings or size, see feature_width_of */
+    int (*feature_width_of)(const struct mi_values *v, int size); /* set when feature_width is 0 */
+    const char *head;             /* name of the last Linear ("fc"): its first dimension is the class count */
+    /* Published start weights name their tensors FILE_PREFIX + rest where ours are OWN_PREFIX + rest; NULL = same. */
+    const char *init_file_prefix, *init_own_prefix;
     const char *const *taps;      /* names of hidden taps, NULL-terminated; NULL = none */
     float mean[3], std[3];        /* input normalisation of its training protocol, of x in [0,1] (0/1 = none) */
     /* Allocates the network's own struct with all parameters in b->ps; NULL on failure. */
@@ -44,6 +48,9 @@ struct mi_model {
 struct mi_model *mi_model_new(const char *name, const struct mi_values *v, int classes, int size, mt_device d,
                               uint64_t seed);
 void mi_model_free(struct mi_model *m);
+/* Start weights (ImageNet, face.evoLVe, an earlier target): copies every tensor that fits by name and shape except the
+ * head; *used gets the count. Nothing fits: MI_E_INPUT. */
+enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, int *used);
 /* x: [N,3,size,size] in the network's input domain (see mean/std).  Results belong to the current scope. */
 enum mi_status mi_model_forward(struct mi_model *m, mt_tensor *x, bool want_taps, struct mi_forward_out *out);
 /* (x - mean)/std of the model, differentiable; x in [0,1]. Returns x itself when there is nothing to do. */

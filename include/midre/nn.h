@@ -24,6 +24,8 @@ int64_t mi_params_count(const struct mi_params *ps, bool trainable_only);   /* e
 void mi_params_freeze(struct mi_params *ps, bool frozen);
 /* Sets `trainable` of all parameters whose name starts with prefix. Returns how many matched. */
 int mi_params_set_trainable(struct mi_params *ps, const char *prefix, bool trainable);
+/* MI_PARAM -> MI_FROZEN_PARAM: stays in the file, is never trained, set_trainable leaves it alone. */
+void mi_params_fix(struct mi_params *ps, const char *name);
 enum mi_status mi_params_save(const struct mi_params *ps, mt_archive *a, const char *prefix);
 /* Strict: missing, unexpected (under prefix) and wrong shapes are listed in one readable message (MI_E_INPUT).
  * num_batches_tracked may be missing. */
@@ -38,6 +40,8 @@ struct mi_builder { struct mi_params *ps; char prefix[256]; struct mi_rng rng; }
 void mi_builder_init(struct mi_builder *b, struct mi_params *ps, uint64_t seed);
 void mi_builder_push(struct mi_builder *b, const char *name); /* "layer1" -> "layer1." */
 void mi_builder_pop(struct mi_builder *b);
+/* A zeroed tensor of the store under the builder's prefix (rank 4 in the store's layout); borrowed. */
+mt_tensor *mi_param_new(struct mi_builder *b, const char *name, const int64_t *shape, int nd, enum mi_role role);
 
 /* ---- initialisers (in place) ---- */
 enum mi_init { MI_INIT_DEFAULT /* U(+-1/sqrt(fan_in)) */, MI_INIT_KAIMING_FAN_OUT, MI_INIT_XAVIER, MI_INIT_NORMAL_001,
@@ -61,6 +65,8 @@ mt_tensor *mi_linear(const struct mi_linear *l, mt_tensor *x);
 struct mi_bn { mt_tensor *g, *b, *rm, *rv, *count; double momentum, eps; };
 void mi_bn_new(struct mi_builder *b, struct mi_bn *n, const char *name, int channels, double eps, double momentum);
 mt_tensor *mi_bn(const struct mi_bn *n, mt_tensor *x, bool train); /* train: statistics and count move */
+/* convolution, BatchNorm and (relu) ReLU in one go; the intermediate handle is dropped at once. */
+mt_tensor *mi_conv_bn(const struct mi_conv *c, const struct mi_bn *n, mt_tensor *x, bool train, bool relu);
 struct mi_inorm { mt_tensor *g, *b; };
 void mi_inorm_new(struct mi_builder *b, struct mi_inorm *n, const char *name, int channels);
 mt_tensor *mi_inorm(const struct mi_inorm *n, mt_tensor *x);
