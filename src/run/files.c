@@ -5,7 +5,6 @@
  * id, so two writers of one path never share a file; the last rename wins whole.
  *
  * Reading is bounded and refuses what is not a regular file: a spec called /dev/zero must not eat the machine. */
-#define _GNU_SOURCE 1
 #include "src/run/files_priv.h"
 
 #include <errno.h>

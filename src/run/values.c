@@ -5,7 +5,6 @@
  * the terminal program runs under the person's locale, where strtod would expect a decimal comma.
  *
  * A mi_values owns its texts; the setting list is static and borrowed. */
-#define _GNU_SOURCE 1
 #include "midre/entry.h"
 
 #include <assert.h>

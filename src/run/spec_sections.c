@@ -1,0 +1,126 @@
+/* spec_sections.c - the fixed sections of an experiment spec: the one list of their settings.
+ *
+ * The ini reader, validation, the forms of the Setup screen, `midre help settings` and fingerprints all derive from
+ * these tables.  Sections of catalogue entries ([attack.gmi] ...) are not here; each entry brings its own list.
+ *
+ * `cosmetic` settings do not change results and stay out of fingerprints.  Names of models, datasets, defenses and
+ * attacks are plain text here and checked against the catalogue in spec.c. */
+#include "midre/spec.h"
+
+static const struct mi_setting run_settings[] = {
+    {.name = "name", .type = MI_TEXT, .def = "", .help = "What to call this run on screens", .cosmetic = true},
+    {.name = "seed", .type = MI_INT, .def = "0", .min = 0, .max = 2147483647,
+     .help = "All random decisions follow from it: equal seeds give equal results"},
+    {.name = "device", .type = MI_TEXT, .def = "auto", .help = "Where to compute: auto, cpu, cuda or cuda:N",
+     .cosmetic = true},
+    {.name = "precision", .type = MI_CHOICE, .def = "auto", .choices = "auto|fp32|bf16",
+     .help = "Arithmetic of the networks; auto takes bf16 where it is fast and as accurate"},
+    {.name = "threads", .type = MI_INT, .def = "0", .min = 0, .max = 1024, .unit = "threads",
+     .help = "CPU threads to use; 0 takes all", .cosmetic = true},
+    {.name = "deterministic", .type = MI_BOOL, .def = "yes",
+     .help = "Only kernels that give the same bits every time, even where others are faster"},
+    {.name = "checkpoint_every", .type = MI_REAL, .def = "20", .min = 0, .max = 86400, .unit = "s",
+     .help = "Time between checkpoints; 0 writes one after every step", .cosmetic = true},
+    {.name = "report_every", .type = MI_REAL, .def = "0.5", .min = 0, .max = 3600, .unit = "s",
+     .help = "Time between progress reports and curve points", .cosmetic = true},
+    MI_SETTING_END,
+};
+
+static const struct mi_setting data_settings[] = {
+    {.name = "name", .type = MI_TEXT, .def = "synthfaces", .help = "Dataset whose private part is trained on"},
+    {.name = "size", .type = MI_INT, .def = "64", .min = 16, .max = 512, .unit = "px",
+     .help = "Side of the target's inputs and of the reconstructions"},
+    {.name = "public", .type = MI_TEXT, .def = "",
+     .help = "Dataset whose public images the attacker has; empty means the public part of the same dataset"},
+    MI_SETTING_END,
+};
+
+/* Training settings, shared by the target and the judge; the arguments are the defaults in which they differ. */
+#define TRAINING(epochs_, optimiser_, lr_, decay_, schedule_)                                                          \
+    {.name = "epochs", .type = MI_INT, .def = epochs_, .min = 1, .max = 100000, .unit = "epochs",                      \
+     .help = "Passes over the private training photos"},                                                               \
+    {.name = "batch", .type = MI_INT, .def = "64", .min = 2, .max = 65536, .unit = "images",                           \
+     .help = "Images per training step"},                                                                              \
+    {.name = "optimiser", .type = MI_CHOICE, .def = optimiser_, .choices = "sgd|adam", .help = "How weights move"},    \
+    {.name = "lr", .type = MI_REAL, .def = lr_, .min = 0, .max = 100, .help = "Learning rate at its highest"},         \
+    {.name = "momentum", .type = MI_REAL, .def = "0.9", .min = 0, .max = 1, .help = "Momentum of sgd"},                \
+    {.name = "weight_decay", .type = MI_REAL, .def = decay_, .min = 0, .max = 10, .help = "Pull of weights to zero"},  \
+    {.name = "nesterov", .type = MI_BOOL, .def = "yes", .help = "Nesterov's form of momentum (sgd)"},                  \
+    {.name = "schedule", .type = MI_CHOICE, .def = schedule_, .choices = "constant|step|cosine|onecycle",              \
+     .help = "How the learning rate changes over the epochs"},                                                         \
+    {.name = "milestones", .type = MI_TEXT, .def = "", .unit = "epochs",                                               \
+     .help = "Epochs after which schedule = step lowers the rate, comma separated"},                                   \
+    {.name = "gamma", .type = MI_REAL, .def = "0.1", .min = 0, .max = 1, .help = "Factor of the rate at a milestone"}, \
+    {.name = "warmup", .type = MI_REAL, .def = "0", .min = 0, .max = 1000, .unit = "epochs",                           \
+     .help = "Epochs over which the rate rises from zero"},                                                            \
+    {.name = "flip", .type = MI_BOOL, .def = "yes", .help = "Mirror half of the training photos"},                     \
+    {.name = "keep", .type = MI_CHOICE, .def = "last", .choices = "last|best",                                         \
+     .help = "Weights to keep: those of the last epoch, or of the best test accuracy"},                                \
+    {.name = "eval_every", .type = MI_INT, .def = "1", .min = 1, .max = 100000, .unit = "epochs",                      \
+     .help = "Epochs between tests; the last epoch is always tested"},                                                 \
+    {.name = "init", .type = MI_PATH, .def = "",                                                                       \
+     .help = "Weights to start training from (.pth, .pt, .safetensors); empty starts from random ones"},               \
+    {.name = "checkpoint", .type = MI_PATH, .def = "",                                                                 \
+     .help = "Finished weights to use instead of training (.pth, .pt, .safetensors)"}
+
+static const struct mi_setting target_settings[] = {
+    {.name = "model", .type = MI_TEXT, .def = "quick", .help = "Architectures to attack, comma separated"},
+    TRAINING("30", "sgd", "0.01", "0.0001", "cosine"),
+    MI_SETTING_END,
+};
+
+static const struct mi_setting judge_settings[] = {
+    {.name = "model", .type = MI_TEXT, .def = "quickres",
+     .help = "Architecture of the judge, another one than the targets'"},
+    {.name = "size", .type = MI_INT, .def = "0", .min = 0, .max = 512, .unit = "px",
+     .help = "Side of the judge's inputs; 0 takes the native size of its architecture"},
+    TRAINING("30", "sgd", "0.01", "0.0005", "cosine"),
+    MI_SETTING_END,
+};
+
+static const struct mi_setting defense_settings[] = {
+    {.name = "name", .type = MI_TEXT, .def = "none, midre",
+     .help = "Defenses to compare, comma separated; midre+nls uses two together"},
+    MI_SETTING_END,
+};
+
+static const struct mi_setting prior_settings[] = {
+    {.name = "file", .type = MI_PATH, .def = "",
+     .help = "A trained prior to use instead of training one (.safetensors)"},
+    MI_SETTING_END,
+};
+
+static const struct mi_setting attack_settings[] = {
+    {.name = "name", .type = MI_TEXT, .def = "gmi", .help = "Attacks to run, comma separated"},
+    {.name = "identities", .type = MI_INT, .def = "0", .min = 0, .max = 1000000,
+     .help = "How many identities to attack, the first ones; 0 attacks all"},
+    {.name = "restarts", .type = MI_INT, .def = "5", .min = 1, .max = 1000,
+     .help = "Reconstructions per identity"},
+    MI_SETTING_END,
+};
+
+static const struct mi_setting score_settings[] = {
+    {.name = "group", .type = MI_INT, .def = "60", .min = 1, .max = 1000000, .unit = "identities",
+     .help = "Identities averaged together; the spread is taken inside a group"},
+    {.name = "knn", .type = MI_BOOL, .def = "yes",
+     .help = "Also measure the distance to the nearest private photo"},
+    MI_SETTING_END,
+};
+
+static const struct {
+    const char *word;
+    const struct mi_setting *settings;
+} sections[MI_SEC_COUNT] = {
+    [MI_SEC_RUN] = {"run", run_settings},
+    [MI_SEC_DATA] = {"data", data_settings},
+    [MI_SEC_TARGET] = {"target", target_settings},
+    [MI_SEC_DEFENSE] = {"defense", defense_settings},
+    [MI_SEC_JUDGE] = {"judge", judge_settings},
+    [MI_SEC_PRIOR] = {"prior", prior_settings},
+    [MI_SEC_ATTACK] = {"attack", attack_settings},
+    [MI_SEC_SCORE] = {"score", score_settings},
+};
+
+const char *mi_section_word(enum mi_section s) { return sections[s].word; }
+
+const struct mi_setting *mi_section_settings(enum mi_section s) { return sections[s].settings; }
