@@ -37,6 +37,10 @@ int mi_run_engine_pid(const struct mi_workspace *ws, int number);
 /* Starts `midre-engine run` for a run in its own session, streams to engine.log (posix_spawn, never fork after
  * threads). The engine binary is the one beside the running program, else $PATH. */
 enum mi_status mi_run_spawn(struct mi_workspace *ws, int number, int *pid);
+/* Same with further arguments after `run DIR` (NULL-terminated; NULL = none): {"--until", "target", NULL}. */
+enum mi_status mi_run_spawn_with(struct mi_workspace *ws, int number, const char *const *extra, int *pid);
+/* Path of the engine binary by the rule above; caller frees.  NULL (MI_E_MISSING) when there is none. */
+char *mi_engine_path(void);
 
 /* ---- products ------------------------------------------------------------------------------------------ */
 struct mi_product {

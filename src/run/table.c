@@ -1,0 +1,331 @@
+/* src/run/table.c - gathers the privacy-utility table from the journals of a workspace.
+ *
+ * Every score event of every run is one row; nothing is computed here but the trade-off Delta, because it needs two
+ * rows: the defended one and the undefended one of the same experiment.  Published rows (published.c) join in with
+ * our names, so that "midre on vgg16 under kedmi" measured here stands beside the paper's.
+ *
+ * Rows own their strings.  Order: groups of equal data and resolution, those with measured rows first; in a group by
+ * attack, model, defense (undefended first), measured before published, newest run first.  Printing: table_print.c. */
+#include "midre/table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "midre/spec.h"
+#include "table_columns.h"
+
+#define LABEL_TAG "label="
+
+double mi_tradeoff(double acc_nodef, double attacc_nodef, double acc, double attacc, bool *op) {
+    *op = false;
+    if (isnan(acc_nodef) || isnan(attacc_nodef) || isnan(acc) || isnan(attacc)) return NAN;
+    /* Accuracies are printed with two digits; a smaller difference is no fall of accuracy. */
+    if (acc_nodef - acc < 0.005) {
+        *op = true;
+        return NAN;
+    }
+    return (attacc_nodef - attacc) / (acc_nodef - acc);
+}
+
+struct mi_row *mi_table_add(struct mi_table *t) {
+    if ((t->n & (t->n - 1)) == 0) { /* grow at powers of two */
+        size_t cap = t->n ? t->n * 2 : 1;
+        struct mi_row *bigger = realloc(t->rows, cap * sizeof *bigger);
+        if (!bigger) {
+            mi_fail(MI_E_NOMEM, "no memory for the table (%zu rows)", t->n);
+            return NULL;
+        }
+        t->rows = bigger;
+    }
+    struct mi_row *r = &t->rows[t->n++];
+    memset(r, 0, sizeof *r);
+    struct mi_score_view *s = &r->s;
+    s->acc = s->attacc = s->attacc_std = s->top5 = s->top5_std = s->knn = s->tradeoff = NAN;
+    s->judge_acc = s->target_judged = s->fid = s->delta_eval = s->delta_face = s->queries = NAN;
+    s->seed = -1;
+    return r;
+}
+
+static void row_free(struct mi_row *r) {
+    struct mi_score_view *s = &r->s;
+    char *owned[] = {s->cell, s->model,  s->defense,  s->attack, s->data,   s->judge,       s->precision,
+                     s->device, s->protocol, s->init, r->source, r->public_data, r->variant};
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
+}
+
+void mi_table_free(struct mi_table *t) {
+    for (size_t i = 0; i < t->n; i++) row_free(&t->rows[i]);
+    free(t->rows);
+    t->rows = NULL;
+    t->n = 0;
+}
+
+/* ---- measured rows --------------------------------------------------------------------------------------------- */
+
+/* Appends ",text" to a comma list held in *list. */
+static enum mi_status list_add(char **list, const char *prefix, const char *text) {
+    char *longer = mi_format("%s%s%s%s", *list, **list ? "," : "", prefix, text);
+    if (!longer) return MI_E_NOMEM;
+    free(*list);
+    *list = longer;
+    return MI_OK;
+}
+
+/* true when `key` is one of the names in the entry's tag "label=a,b": settings that name the variant of a defense. */
+static bool is_label_setting(const struct mi_entry *e, const char *key) {
+    const char *tag = e->tags ? strstr(e->tags, LABEL_TAG) : NULL;
+    if (!tag) return false;
+    size_t len = strlen(key);
+    for (const char *p = tag + strlen(LABEL_TAG); *p && *p != ' ';) {
+        size_t word = strcspn(p, ", ");
+        if (word == len && !strncmp(p, key, len)) return true;
+        p += word;
+        if (*p == ',') p++;
+    }
+    return false;
+}
+
+/* "0.1,0.8,fill=zero": label settings as bare values, then whatever else differs from its default. */
+static enum mi_status variant_of(const struct mi_entry *e, const struct mi_values *v, char **list) {
+    for (int pass = 0; pass < 2; pass++) {
+        for (const struct mi_setting *s = e->settings; s && s->name; s++) {
+            bool label = is_label_setting(e, s->name);
+            if (s->cosmetic || label != (pass == 0)) continue;
+            const char *text = mi_values_text(v, s->name);
+            if (label) {
+                MI_TRY(list_add(list, "", text));
+            } else if (s->type == MI_INT || s->type == MI_REAL ? strtod(text, NULL) != strtod(s->def, NULL)
+                                                               : strcmp(text, s->def) != 0) {
+                char *prefix = mi_format("%s=", s->name);
+                enum mi_status st = prefix ? list_add(list, prefix, text) : MI_E_NOMEM;
+                free(prefix);
+                MI_TRY(st);
+            }
+        }
+    }
+    return MI_OK;
+}
+
+/* The variant of a composition ("midre+nls") in a run's spec; a spec that no longer reads gives "". */
+static char *composition_variant(const struct mi_spec *spec, const char *composition) {
+    char *list = mi_strdup("");
+    size_t n = 0;
+    char **part = spec && composition ? mi_list_split(composition, '+', &n) : NULL;
+    for (size_t i = 0; list && part && i < n; i++) {
+        const struct mi_entry *e = mi_catalogue_find(MI_KIND_DEFENSE, part[i]);
+        const struct mi_values *v = e ? mi_spec_entry(spec, MI_KIND_DEFENSE, part[i]) : NULL;
+        if (!v) mi_error_clear();
+        else if (variant_of(e, v, &list) != MI_OK) break;
+    }
+    mi_list_free(part, n);
+    return list;
+}
+
+static enum mi_status copy_text(char **to, const char *from) {
+    *to = mi_strdup(from ? from : "");
+    return *to ? MI_OK : MI_E_NOMEM;
+}
+
+static enum mi_status add_measured(struct mi_table *t, const struct mi_run_view *v, const struct mi_score_view *s,
+                                   const struct mi_spec *spec) {
+    struct mi_row *r = mi_table_add(t);
+    if (!r) return MI_E_NOMEM;
+    r->s = *s;
+    r->s.tradeoff = NAN, r->s.overpriced = false;
+    r->run = v->number;
+    /* Every pointer copied from the view is replaced before anything can fail into row_free. */
+    char **own[] = {&r->s.cell, &r->s.model, &r->s.defense, &r->s.attack, &r->s.data,
+                    &r->s.judge, &r->s.precision, &r->s.device, &r->s.protocol, &r->s.init};
+    const char *from[sizeof own / sizeof *own];
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) from[i] = *own[i], *own[i] = NULL;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) MI_TRY(copy_text(own[i], from[i]));
+    r->source = mi_format("run %04d", v->number);
+    r->variant = composition_variant(spec, r->s.defense);
+    const char *pub = spec ? mi_values_text(spec->section[MI_SEC_DATA], "public") : "";
+    MI_TRY(copy_text(&r->public_data, spec && !*pub ? r->s.data : pub));
+    return r->source && r->variant ? MI_OK : MI_E_NOMEM;
+}
+
+/* Rows of one run.  A run that cannot be read (deleted meanwhile, damaged) is no reason to refuse the table. */
+static enum mi_status add_run(struct mi_table *t, const struct mi_workspace *ws, int number) {
+    char *dir = mi_run_dir(ws, number);
+    char *path = mi_run_file(ws, number, "spec.ini");
+    struct mi_run_view *v = dir ? mi_view_open(dir, number) : NULL;
+    enum mi_status st = MI_OK;
+    if (v && mi_view_update(v, NULL) == MI_OK && v->n_scores > 0) {
+        struct mi_spec *spec = path ? mi_spec_load(path, NULL, 0) : NULL;
+        if (!spec) mi_error_clear();
+        for (size_t i = 0; i < v->n_scores && st == MI_OK; i++) st = add_measured(t, v, &v->scores[i], spec);
+        mi_spec_free(spec);
+    } else {
+        mi_error_clear();
+    }
+    mi_view_close(v);
+    free(dir);
+    free(path);
+    return st;
+}
+
+/* ---- trade-off --------------------------------------------------------------------------------------------------- */
+
+static bool same(const char *a, const char *b) { return !strcmp(a ? a : "", b ? b : ""); }
+
+/* The undefended row `r` is compared with, or NULL. */
+static const struct mi_row *baseline_of(const struct mi_table *t, const struct mi_row *r) {
+    const struct mi_row *best = NULL;
+    for (size_t i = 0; i < t->n; i++) {
+        const struct mi_row *b = &t->rows[i];
+        if (b->published || !same(b->s.defense, MI_NO_DEFENSE)) continue;
+        if (!same(b->s.model, r->s.model) || !same(b->s.data, r->s.data) || !same(b->s.attack, r->s.attack) ||
+            !same(b->s.judge, r->s.judge) || b->s.resolution != r->s.resolution || b->s.seed != r->s.seed ||
+            b->s.identities != r->s.identities)
+            continue;
+        if (b->run == r->run) return b;
+        if (!best || b->run > best->run) best = b;
+    }
+    return best;
+}
+
+static void fill_tradeoffs(struct mi_table *t) {
+    for (size_t i = 0; i < t->n; i++) {
+        struct mi_row *r = &t->rows[i];
+        if (r->published || same(r->s.defense, MI_NO_DEFENSE)) continue;
+        const struct mi_row *b = baseline_of(t, r);
+        if (b) r->s.tradeoff = mi_tradeoff(b->s.acc, b->s.attacc, r->s.acc, r->s.attacc, &r->s.overpriced);
+    }
+}
+
+/* ---- order ------------------------------------------------------------------------------------------------------- */
+
+static int by_group(const struct mi_row *a, const struct mi_row *b) {
+    int c = strcasecmp(a->s.data ? a->s.data : "", b->s.data ? b->s.data : "");
+    return c ? c : (a->s.resolution > b->s.resolution) - (a->s.resolution < b->s.resolution);
+}
+
+bool mi_row_same_group(const struct mi_row *a, const struct mi_row *b) { return by_group(a, b) == 0; }
+
+/* Undefended rows stand first in their block. */
+static int by_default(const struct mi_row *a, const struct mi_row *b) {
+    int c = by_group(a, b);
+    if (!c) c = strcasecmp(a->s.attack ? a->s.attack : "", b->s.attack ? b->s.attack : "");
+    if (!c) c = strcasecmp(a->s.model ? a->s.model : "", b->s.model ? b->s.model : "");
+    if (!c) c = same(b->s.defense, MI_NO_DEFENSE) - same(a->s.defense, MI_NO_DEFENSE);
+    if (!c) c = strcasecmp(a->s.defense ? a->s.defense : "", b->s.defense ? b->s.defense : "");
+    if (!c) c = a->published - b->published;
+    if (!c) c = strcasecmp(a->variant ? a->variant : "", b->variant ? b->variant : "");
+    return c ? c : b->run - a->run;
+}
+
+/* Merge sort: equal rows keep the order they were found in. */
+static void merge_sort(struct mi_row *rows, struct mi_row *tmp, size_t n, const struct mi_row_order *o) {
+    if (n < 2) return;
+    size_t half = n / 2, i = 0, j = half, k = 0;
+    merge_sort(rows, tmp, half, o);
+    merge_sort(rows + half, tmp, n - half, o);
+    memcpy(tmp, rows, n * sizeof *rows);
+    while (i < half && j < n) rows[k++] = o->compare(&tmp[j], &tmp[i], o) < 0 ? tmp[j++] : tmp[i++];
+    while (i < half) rows[k++] = tmp[i++];
+    while (j < n) rows[k++] = tmp[j++];
+}
+
+enum mi_status mi_rows_sort(struct mi_row *rows, size_t n, const struct mi_row_order *o) {
+    if (n < 2) return MI_OK;
+    struct mi_row *tmp = mi_calloc(n, sizeof *tmp);
+    if (!tmp) return MI_E_NOMEM;
+    merge_sort(rows, tmp, n, o);
+    free(tmp);
+    return MI_OK;
+}
+
+static int compare_default(const struct mi_row *a, const struct mi_row *b, const struct mi_row_order *o) {
+    (void)o;
+    return by_default(a, b);
+}
+
+/* Moves groups that hold a measured row to the front, keeping everything else in place. */
+static enum mi_status measured_groups_first(struct mi_table *t) {
+    struct mi_row *tmp = mi_calloc(t->n, sizeof *tmp);
+    if (!tmp) return MI_E_NOMEM;
+    size_t k = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0, end; i < t->n; i = end) {
+            bool measured = false;
+            for (end = i; end < t->n && mi_row_same_group(&t->rows[i], &t->rows[end]); end++)
+                measured |= !t->rows[end].published;
+            if (measured != (pass == 0)) continue;
+            memcpy(tmp + k, t->rows + i, (end - i) * sizeof *tmp);
+            k += end - i;
+        }
+    }
+    memcpy(t->rows, tmp, t->n * sizeof *tmp);
+    free(tmp);
+    return MI_OK;
+}
+
+enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws, bool with_published) {
+    *t = (struct mi_table){0};
+    int *numbers = NULL;
+    size_t n = 0;
+    enum mi_status st = ws ? mi_run_list(ws, &numbers, &n) : MI_OK;
+    for (size_t i = 0; i < n && st == MI_OK; i++) st = add_run(t, ws, numbers[i]);
+    free(numbers);
+    if (st == MI_OK) fill_tradeoffs(t);
+    if (st == MI_OK && with_published) st = mi_published_append(t);
+    if (st == MI_OK) st = mi_rows_sort(t->rows, t->n, &(struct mi_row_order){.compare = compare_default});
+    if (st == MI_OK && t->n > 0) st = measured_groups_first(t);
+    if (st != MI_OK) mi_table_free(t);
+    return st;
+}
+
+/* ---- filter ------------------------------------------------------------------------------------------------------ */
+
+static const char *field_of(const struct mi_row *r, const char *field) {
+    if (!strcmp(field, "attack")) return r->s.attack;
+    if (!strcmp(field, "model")) return r->s.model;
+    if (!strcmp(field, "defense")) return r->s.defense;
+    if (!strcmp(field, "data")) return r->s.data;
+    return r->source; /* "source" and "run" */
+}
+
+static bool keeps(const struct mi_row *r, const char *field, char *const *wanted, size_t n) {
+    const char *have = field_of(r, field);
+    char full[256];
+    snprintf(full, sizeof full, "%s(%s)", have ? have : "", r->variant ? r->variant : "");
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(field, "run")) {
+            if (!r->published && r->run == atoi(wanted[i])) return true;
+        } else if (!strcasecmp(have ? have : "", wanted[i]) ||
+                   (!strcmp(field, "defense") && !strcasecmp(full, wanted[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum mi_status mi_table_filter(struct mi_table *t, const char *field, const char *value) {
+    static const char *const fields[] = {"attack", "model", "defense", "data", "source", "run"};
+    bool known = false;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) known |= !strcmp(field, fields[i]);
+    if (!known) {
+        const char *near = mi_nearest(field, fields, sizeof fields / sizeof *fields);
+        return mi_fail(MI_E_INPUT, "the table has no field \"%s\"%s%s%s", field, near ? ", did you mean \"" : "",
+                       near ? near : "", near ? "\"?" : " (attack model defense data source run)");
+    }
+    /* A variant holds commas itself: "midre(0.1,0.4)" is one value. */
+    size_t n = 1;
+    char *whole[] = {(char *)value}, **list = NULL;
+    if (!strchr(value, '(')) {
+        list = mi_list_split(value, ',', &n);
+        if (!list) return MI_E_NOMEM;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        if (keeps(&t->rows[i], field, list ? list : whole, n)) t->rows[kept++] = t->rows[i];
+        else row_free(&t->rows[i]);
+    }
+    t->n = kept;
+    mi_list_free(list, list ? n : 0);
+    return MI_OK;
+}
