@@ -18,6 +18,7 @@
 #include <strings.h>
 
 #define NAMES_MAX 128 /* names offered to the did-you-mean search */
+#define TEXT_MAX  900 /* bytes of a text value; a settings line holds 1000 */
 
 struct value {
     char *text;      /* canonical */
@@ -118,7 +119,12 @@ static enum mi_status parse_choice(const char *section, const struct mi_setting 
     return bad_value(section, s, text, want);
 }
 
+/* Text must survive being written to a settings file and read back: one line of bounded length, and an ini value
+ * can be put in one kind of quotes only. */
 static enum mi_status parse_text(const char *section, const struct mi_setting *s, const char *text, struct value *v) {
+    if (strlen(text) > TEXT_MAX) return bad_value(section, s, text, "text of at most 900 bytes");
+    if (strchr(text, '"') && strchr(text, '\''))
+        return bad_value(section, s, text, "text without both kinds of quotes");
     for (const unsigned char *c = (const unsigned char *)text; *c; c++)
         if (*c < 0x20 || *c == 0x7f) return bad_value(section, s, text, "text without control characters");
     v->text = mi_strdup(text);
