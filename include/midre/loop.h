@@ -8,7 +8,8 @@
  *     return mi_loop_end(&l);                      // MI_OK, MI_STOPPED, or the error
  *
  * A step must be a pure function of (registered state, l.step): random numbers come from (seed, purpose, step).
- * Then kill -9 at any instant and resume gives bit-identical results (CPU, same threads). */
+ * Then kill -9 at any instant and resume gives bit-identical results (CPU, same threads).  Phase names are unique
+ * within a stage: a phase that had finished before the kill is restored at its end and does no step again. */
 #ifndef MIDRE_LOOP_H
 #define MIDRE_LOOP_H
 
@@ -28,7 +29,8 @@ struct mi_ctx {
     mt_dtype precision;
     uint64_t seed;
     double checkpoint_every;      /* seconds; 0 = every step (tests) */
-    double report_every;          /* seconds between progress/scalar lines */
+    double report_every;          /* seconds between progress lines */
+    struct mi_curves *curves;     /* of the running stage (graph.c); NULL: the loop's curves are not kept */
 };
 
 #define MI_LOOP_MAX 16
@@ -56,10 +58,11 @@ enum mi_status mi_loop_begin(struct mi_loop *l);
 bool mi_loop_next(struct mi_loop *l);
 /* Ends the loop early with an error from the step's body; mi_loop_next then returns false. */
 void mi_loop_fail(struct mi_loop *l, enum mi_status st);
-/* Curves: a host number, or a device scalar that is only read back when a report is due (no sync before). */
+/* Curves: a host number, or a device scalar that is summed on the device (no sync before a point is due).  A point
+ * is the mean over a fixed number of steps, so curves do not depend on the clock. */
 void mi_loop_scalar(struct mi_loop *l, const char *series, double value);
 void mi_loop_scalar_tensor(struct mi_loop *l, const char *series, mt_tensor *value);
-/* true when the next report is due: compute costly extras (sample grids) only then. */
+/* true every few seconds: compute costly extras that are only shown (sample grids) then, never state. */
 bool mi_loop_report_due(const struct mi_loop *l);
 enum mi_status mi_loop_end(struct mi_loop *l);
 

@@ -1,0 +1,23 @@
+/* src/train/train_priv.h - what the files of the training room share. */
+#ifndef MIDRE_TRAIN_PRIV_H
+#define MIDRE_TRAIN_PRIV_H
+
+#include "midre/train.h"
+
+/* Learning rate of step `step` (0-based) of a training of `total` steps, `per_epoch` of them an epoch. */
+double mi_schedule_lr(const struct mi_train_recipe *r, int64_t step, int64_t per_epoch, int64_t total);
+
+/* ---- feeder.c: batches -------------------------------------------------------------------------------------------- */
+struct mi_feeder;
+/* ahead: a helper thread prepares the next step meanwhile.  Borrows the dataset and the recipe until closed. */
+struct mi_feeder *mi_feeder_open(const struct mi_dataset *d, const struct mi_train_recipe *r, const float mean[3],
+                                 const float std[3], uint64_t seed, int64_t total, bool ahead);
+/* Pixels [N,S,S,3] normalised floats, labels [N] and train-split indices [N] of `step`, valid until the next call but
+ * one. */
+void mi_feeder_get(struct mi_feeder *f, int64_t step, float **pixels, int64_t **labels, int32_t **index);
+void mi_feeder_close(struct mi_feeder *f);
+
+/* Steps of one epoch (the last partial batch is dropped) and images of one step. */
+int64_t mi_steps_per_epoch(const struct mi_dataset *d, const struct mi_train_recipe *r, int *batch);
+
+#endif
