@@ -1,0 +1,12 @@
+/* models/models.h - the descriptors the table lists; one line per architecture. */
+#ifndef MIDRE_MODELS_H
+#define MIDRE_MODELS_H
+
+#include "midre/model.h"
+
+extern const struct mi_model_desc mi_model_vgg16;
+extern const struct mi_model_desc mi_model_ir152, mi_model_facenet64, mi_model_facenet112;
+extern const struct mi_model_desc mi_model_resnet18, mi_model_resnet50, mi_model_resnet101, mi_model_resnet152;
+extern const struct mi_model_desc mi_model_quick, mi_model_quickres;
+
+#endif

@@ -1,0 +1,146 @@
+/* src/nn/model.c - an instance of a classifier: found in the table, built, started from weights, run.
+ *
+ * The instance owns its parameters, the network's own struct and the dropout generator.  mi_model_forward is the only
+ * way to run a network: it checks the input's shape, brings the pixels into the store's memory layout, opens the mixed
+ * precision region around the forward pass (never the backward) and returns logits and features as f32, so no caller
+ * has to know about precision or layout. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "midre/model.h"
+#include "src/nn/params_priv.h"
+
+#define MAX_MODELS 64
+
+const struct mi_model_desc *mi_model_find(const char *name) {
+    const char *names[MAX_MODELS];
+    size_t n = 0;
+    for (size_t i = 0; mi_model_table[i]; i++) {
+        if (strcmp(mi_model_table[i]->info.name, name) == 0) return mi_model_table[i];
+        if (n < MAX_MODELS) names[n++] = mi_model_table[i]->info.name;
+    }
+    const char *near = mi_nearest(name, names, n);
+    if (near)
+        mi_fail(MI_E_INPUT, "there is no model \"%.80s\"; did you mean \"%s\"?", name, near);
+    else
+        mi_fail(MI_E_INPUT, "there is no model \"%.80s\"; `midre models` lists them", name);
+    return NULL;
+}
+
+static enum mi_status check_size(const struct mi_model_desc *d, int classes, int size) {
+    if (classes < 1) return mi_fail(MI_E_INPUT, "model %s needs at least one class, got %d", d->info.name, classes);
+    int step = d->size_step > 0 ? d->size_step : 1;
+    if (size >= d->min_size && size <= d->max_size && (size - d->min_size) % step == 0) return MI_OK;
+    char steps[48] = "";
+    if (step > 1) snprintf(steps, sizeof steps, " in steps of %d", step);
+    return mi_fail(MI_E_INPUT, "model %s works at %d..%d px%s, not at %d px", d->info.name, d->min_size, d->max_size,
+                   steps, size);
+}
+
+/* channels_last is what oneDNN and cuDNN are fastest with; the one place to decide otherwise. */
+static mt_layout_t preferred_layout(mt_device d) {
+    (void)d;
+    return MT_NHWC;
+}
+
+static enum mi_status build(struct mi_model *m, const struct mi_values *v, mt_device d, uint64_t seed) {
+    const struct mi_model_desc *desc = m->desc;
+    m->params = mi_params_new(d, preferred_layout(d));
+    if (!m->params) return MI_E_NOMEM;
+    mt_scope *s = mt_scope_begin("model.build");
+    struct mi_builder b;
+    mi_builder_init(&b, m->params, seed);
+    m->net = desc->build(&b, v, m->classes, m->size);
+    m->rng = mt_rng_new(d, mi_mix(seed, mi_hash_text("dropout")));
+    m->feature_width = desc->feature_width ? desc->feature_width : desc->feature_width_of(v, m->size);
+    MI_TRY(mt_scope_end(s));
+    if (m->net && m->rng) return MI_OK;
+    return mi_fail(MI_E_NOMEM, "model %s could not be built", desc->info.name);
+}
+
+struct mi_model *mi_model_new(const char *name, const struct mi_values *v, int classes, int size, mt_device d,
+                              uint64_t seed) {
+    const struct mi_model_desc *desc = mi_model_find(name);
+    if (!desc || check_size(desc, classes, size) != MI_OK) return NULL;
+    struct mi_values *defaults = NULL;
+    if (!v && desc->info.settings) {
+        v = defaults = mi_values_new(name, desc->info.settings);
+        if (!v) return NULL;
+    }
+    struct mi_model *m = mi_calloc(1, sizeof *m);
+    if (m) {
+        *m = (struct mi_model){.desc = desc, .classes = classes, .size = size, .precision = MT_F32};
+        if (build(m, v, d, seed) != MI_OK) {
+            mi_model_free(m);
+            m = NULL;
+        }
+    }
+    mi_values_free(defaults);
+    return m;
+}
+
+void mi_model_free(struct mi_model *m) {
+    if (!m) return;
+    if (m->net) m->desc->free(m->net);
+    if (m->rng) mt_rng_free(m->rng);
+    mi_params_free(m->params);
+    free(m);
+}
+
+enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, int *used) {
+    const struct mi_model_desc *d = m->desc;
+    int plain = 0, renamed = 0;
+    char *head = mi_format("%s.", d->head);
+    if (!head) return MI_E_NOMEM;
+    enum mi_status st = mi_params_init_some(m->params, a, "", "", head, &plain);
+    if (st == MI_OK && d->init_file_prefix && d->init_own_prefix)
+        st = mi_params_init_some(m->params, a, d->init_file_prefix, d->init_own_prefix, head, &renamed);
+    free(head);
+    if (used) *used = plain + renamed;
+    if (st != MI_OK || plain + renamed > 0) return st;
+    return mi_fail(MI_E_INPUT, "none of the file's %d tensors fits model %s; it expects names such as \"%s\"",
+                   mt_archive_count(a), d->info.name, m->params->n ? m->params->item[0].name : "");
+}
+
+/* f32 for everything a loss or a metric sees. */
+static mt_tensor *widen(mt_tensor *t) {
+    return t && mt_dtype_of(t) != MT_F32 ? mt_cast(t, MT_F32) : t;
+}
+
+enum mi_status mi_model_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,S] */, bool want_taps,
+                                struct mi_forward_out *out) {
+    *out = (struct mi_forward_out){0};
+    if (mt_failed()) return mt_status();
+    if (!x || mt_ndim(x) != 4 || mt_size(x, 1) != 3 || mt_size(x, 2) != m->size || mt_size(x, 3) != m->size)
+        return mi_fail(MI_E_INTERNAL, "model %s takes images [N,3,%d,%d]", m->desc->info.name, m->size, m->size);
+    mt_tensor *in = mt_layout(x) == m->params->layout ? x : mt_contig(x, m->params->layout);
+    bool mixed = m->precision != MT_F32;
+    if (mixed) mt_autocast_begin(m->params->device, m->precision);
+    enum mi_status st = m->desc->forward(m, in, want_taps, out);
+    if (mixed) mt_autocast_end();
+    out->logits = widen(out->logits);
+    out->features = widen(out->features);
+    out->aux_logits = widen(out->aux_logits);
+    if (mt_failed()) {
+        enum mi_status sticky = mt_status();
+        mi_fail_context("model %s", m->desc->info.name);
+        return st != MI_OK ? st : sticky;
+    }
+    return st;
+}
+
+mt_tensor *mi_model_normalise(const struct mi_model *m, mt_tensor *x /* [N,3,S,S] in [0,1] */) {
+    const float *mean = m->desc->mean, *std = m->desc->std;
+    double mul[3], add[3];
+    for (int c = 0; c < 3; c++) {
+        mul[c] = std[c] != 0.0f ? 1.0 / (double)std[c] : 1.0;
+        add[c] = -(double)mean[c] * mul[c];
+    }
+    bool same = mul[0] == mul[1] && mul[1] == mul[2] && add[0] == add[1] && add[1] == add[2];
+    if (same && mul[0] == 1.0 && add[0] == 0.0) return x;
+    if (same) return mt_affine(x, mul[0], add[0]);
+    mt_tensor *channel[3]; /* [N,1,S,S] each: no constant tensor to upload, so it can be captured in a graph */
+    for (int c = 0; c < 3; c++) channel[c] = mt_affine(mt_narrow(x, 1, c, 1), mul[c], add[c]);
+    return mt_contig(mt_cat(channel, 3, 1), mt_layout(x));
+}

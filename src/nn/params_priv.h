@@ -1,0 +1,16 @@
+/* src/nn/params_priv.h - what the parameter store, its file side and the models share beside nn.h. */
+#ifndef MIDRE_PARAMS_PRIV_H
+#define MIDRE_PARAMS_PRIV_H
+
+#include "midre/nn.h"
+
+struct mi_named *mi_params_item(const struct mi_params *ps, const char *name); /* NULL when absent */
+
+/* mi_params_init_from that leaves own tensors starting with `skip` (NULL = none) as they are. */
+enum mi_status mi_params_init_some(struct mi_params *ps, mt_archive *a, const char *file_prefix, const char *own_prefix,
+                                   const char *skip, int *used);
+
+/* Writes n = mt_numel(t) host floats (row-major N,C,H,W order) into t, whatever its layout and device. */
+void mi_param_write(mt_tensor *t, const float *values);
+
+#endif
