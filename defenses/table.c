@@ -1,0 +1,22 @@
+/* defenses/table.c - all defenses, in the order people see them.  Adding one: its file, an extern and a line here, and
+ * an entry in the docs (docs/ADDING.md). */
+#include "midre/defense.h"
+
+#include <string.h>
+
+extern const struct mi_defense_desc mi_defense_none, mi_defense_midre;
+
+const struct mi_defense_desc *const mi_defense_table[] = {&mi_defense_none, &mi_defense_midre, NULL};
+
+const struct mi_defense_desc *mi_defense_find(const char *name) {
+    const char *names[sizeof mi_defense_table / sizeof *mi_defense_table];
+    size_t n = 0;
+    for (; mi_defense_table[n]; n++) {
+        if (strcmp(mi_defense_table[n]->info.name, name) == 0) return mi_defense_table[n];
+        names[n] = mi_defense_table[n]->info.name;
+    }
+    const char *near = mi_nearest(name, names, n);
+    if (near) mi_fail(MI_E_INPUT, "there is no defense \"%.80s\"; did you mean \"%s\"?", name, near);
+    else mi_fail(MI_E_INPUT, "there is no defense \"%.80s\"; `midre defenses` lists them", name);
+    return NULL;
+}
