@@ -5,7 +5,8 @@
  *   WORKSPACE/cache/<stage>/<fp16>.work/     work in progress: the two newest checkpoints, removed on commit
  *   WORKSPACE/cache/packs/                   packed datasets
  *   WORKSPACE/runs/<NNNN>/                   spec.ini journal.jsonl pictures/ engine.log control.sock lock
- * Default WORKSPACE: --workspace, $MIDRE_WORKSPACE, midre.ini, else ${XDG_DATA_HOME:-~/.local/share}/midre. */
+ * Default WORKSPACE: --workspace, $MIDRE_WORKSPACE, `root` in [workspace] of ./midre.ini or else of
+ * ${XDG_CONFIG_HOME:-~/.config}/midre/midre.ini, else ${XDG_DATA_HOME:-~/.local/share}/midre. */
 #ifndef MIDRE_WORKSPACE_H
 #define MIDRE_WORKSPACE_H
 
@@ -34,11 +35,12 @@ enum mi_status mi_run_delete(struct mi_workspace *ws, int number);
 enum mi_status mi_run_lock(const struct mi_workspace *ws, int number, int *fd);
 /* pid of the live engine of a run, 0 when none holds the lock. */
 int mi_run_engine_pid(const struct mi_workspace *ws, int number);
-/* Starts `midre-engine run` for a run in its own session, streams to engine.log (posix_spawn, never fork after
- * threads). The engine binary is the one beside the running program, else $PATH. */
+/* Starts `midre-engine run DIR` for a run in its own session, streams to engine.log (posix_spawn, never fork after
+ * threads). The engine binary is the one beside the running program, else $PATH.  The
+ * engine is a child: waitpid reaps it. */
 enum mi_status mi_run_spawn(struct mi_workspace *ws, int number, int *pid);
-/* Same with further arguments after `run DIR` (NULL-terminated; NULL = none): {"--until", "target", NULL}. */
-enum mi_status mi_run_spawn_with(struct mi_workspace *ws, int number, const char *const *extra, int *pid);
+/* (mi_run_spawn adds `--until STAGE` when the run's folder holds a file `until` with that word: a run that was asked
+ * to end early, `midre train`, keeps doing so when it is resumed.)  *pid is a child of the caller, to be waited for. */
 /* Path of the engine binary by the rule above; caller frees.  NULL (MI_E_MISSING) when there is none. */
 char *mi_engine_path(void);
 
@@ -48,6 +50,7 @@ struct mi_product {
     char *work; /* same + ".work" */
     char stage[32];
     struct mi_fingerprint fp;
+    int lock;   /* held from begin to commit or close; -1 */
 };
 enum mi_status mi_product_open(const struct mi_workspace *ws, const char *stage, const struct mi_fingerprint *fp,
                                struct mi_product *p);
@@ -58,14 +61,17 @@ bool mi_product_ready(struct mi_product *p, bool verify, char **note);
 /* Path of a file of the finished product / of the work in progress; caller frees. */
 char *mi_product_file(const struct mi_product *p, const char *name);
 char *mi_product_work_file(const struct mi_product *p, const char *name);
-/* Makes the work folder; commit writes product.json (facts_json: object text merged in), fsyncs, renames. */
+/* Makes and locks the work folder; MI_E_INPUT naming the pid when another engine works on the same product: then wait
+ * while mi_product_busy and look whether it is ready.  Commit removes ckpt-*, part-* and *.tmp, syncs the other files,
+ * writes product.json (facts_json: object text merged in, may be NULL) and renames.  Files only, no folders. */
 enum mi_status mi_product_begin(struct mi_product *p);
+bool mi_product_busy(const struct mi_product *p); /* another engine holds the work folder */
 enum mi_status mi_product_commit(struct mi_product *p, const char *facts_json);
 /* product.json as text (caller frees) or NULL. */
 char *mi_product_facts(const struct mi_product *p);
 
 /* ---- atomic files ---------------------------------------------------------------------------------------- */
-/* Write to path.tmp, fsync, rename, fsync folder: the file is the old or the new one, never half. */
+/* Write to a *.tmp beside it, fsync, rename, fsync folder: the file is the old or the new one, never half. */
 enum mi_status mi_write_file(const char *path, const void *bytes, size_t n);
 /* Whole file, NUL-terminated, at most `limit` bytes (else MI_E_INPUT). NULL on failure; caller frees. */
 char *mi_read_file(const char *path, size_t limit, size_t *n);
