@@ -2,9 +2,9 @@
  *
  * A client connects, writes one word and a newline (pause | resume | stop | snapshot | ping), reads one line
  * ("ok running|paused|stopping PID" or "error ...") and closes.  The answer says that the request is noted; the
- * engine obeys between two steps.  stop
- * finishes the step, writes a checkpoint and ends the engine with state "stopped".  The socket path may exceed
- * sun_path, so both sides bind and connect through /proc/self/fd of the run's folder. */
+ * engine obeys between two steps.  stop finishes the step, writes a checkpoint and ends the engine with state
+ * "stopped".  The socket path may exceed sun_path, so both sides bind and connect through /proc/self/fd of the run's
+ * folder. */
 #ifndef MIDRE_CONTROL_H
 #define MIDRE_CONTROL_H
 

@@ -215,7 +215,9 @@ enum mi_status mi_control_send(const char *run_dir, const char *word, char *repl
     if (dir < 0) return mi_fail_errno("open run folder", run_dir);
     struct sockaddr_un address = address_in(dir);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) status = mi_fail_errno("make a socket for", run_dir);
+    struct timeval patience = {.tv_sec = DEADLINE_MS / 1000}; /* for connect: its queue may be full */
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0)
+        status = mi_fail_errno("make a socket for", run_dir);
     else if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
         status = talk(fd, word, run_dir, reply, reply_size);
     else if (errno == ENOENT || errno == ECONNREFUSED)
