@@ -80,5 +80,11 @@ extern const struct cli_option cli_launch_options[]; /* --detach --plain */
 
 /* ---- the catalogue in words (cmd_catalogue.c) ---- */
 void cli_print_settings(FILE *out, const struct mi_setting *settings, const struct mi_values *values, int width);
+/* "[list]" or "[show] NAME" of a kind, from c->args. */
+enum mi_status cli_catalogue(struct cli *c, enum mi_kind kind);
+
+/* "running", "done", "broken off" (its journal says running, but no engine is alive), ... (cmd_ls.c) */
+struct mi_run_view;
+const char *cli_run_state(const struct mi_run_view *v, int engine_pid);
 
 #endif

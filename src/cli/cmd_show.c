@@ -1,0 +1,140 @@
+/* src/cli/cmd_show.c - `midre show`: a run in words, numbers and one picture, on any terminal.
+ *
+ * The picture goes out as sixel where the terminal says it can (asked over /dev/tty), as half blocks or shaded letters
+ * elsewhere, and not at all when the output is no terminal; --png writes it to a file in every case. */
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "midre/table.h"
+#include "show_grid.h"
+#include "ui/picture.h"
+
+#define PROBE_MS 1000
+#define ROWS_PER_TILE 5 /* text rows a person gets on screen */
+
+static const struct cli_option options[] = {
+    {"png", 0, "FILE", "Write the picture (photo | reconstruction of every cell) to a PNG file"},
+    {"rows", 'n', "N", "How many people to show (8)"},
+    {"best", 0, NULL, "Of the restarts show the one the judge trusts most, not the first"},
+    {"images", 0, "WORD", "auto, sixel, half, half256, ascii or off"},
+    CLI_OPTION_END,
+};
+
+static void print_stage(const struct mi_stage_view *s) {
+    static const char *const words[] = {"waiting", "running", "cached", "done", "FAILED"};
+    printf("  %-8s %s", words[s->state], s->title ? s->title : s->id);
+    if (s->state == MI_STAGE_DONE && s->seconds >= 1) printf(" (%.0f s)", s->seconds);
+    if (s->error) printf(": %s", s->error);
+    const struct mi_series *acc = mi_stage_series(s, "acc/test");
+    if (acc && acc->n) printf(", accuracy %.2f %%", acc->points[acc->n - 1].y);
+    fputc('\n', stdout);
+}
+
+static void print_summary(struct cli *c, const struct mi_run_view *v) {
+    printf("run %d%s%s: %s\n", v->number, v->name && *v->name ? " " : "", v->name ? v->name : "",
+           cli_run_state(v, mi_run_engine_pid(&c->ws, v->number)));
+    printf("  in      %s\n", v->dir);
+    if (v->device) printf("  on      %s, %s, %d threads, seed %lld\n", v->device, v->precision ? v->precision : "?",
+                          v->threads, (long long)v->seed);
+    if (v->synthetic) puts("  data    synthetic: rendered faces, not photographs of people");
+    if (v->error) printf("  error   %s\n", v->error);
+    if (v->skipped_lines) printf("  note    %zu damaged journal lines were skipped\n", v->skipped_lines);
+    if (v->n_stages) puts("stages");
+    for (size_t i = 0; i < v->n_stages; i++) print_stage(&v->stages[i]);
+}
+
+static enum mi_status print_scores(struct cli *c, const struct mi_run_view *v) {
+    if (v->n_scores == 0) return MI_OK;
+    struct mi_table t;
+    char number[16];
+    snprintf(number, sizeof number, "%d", v->number);
+    MI_TRY(mi_table_build(&t, &c->ws, false));
+    enum mi_status st = mi_table_filter(&t, "run", number);
+    fputc('\n', stdout);
+    if (st == MI_OK) st = mi_table_print(&t, MI_TABLE_TEXT, stdout, cli_width(stdout));
+    mi_table_free(&t);
+    return st;
+}
+
+static int terminal_colours(const struct mi_probe *p) {
+    const char *term = getenv("TERM");
+    if (p->truecolor || (term && strstr(term, "256color"))) return 256;
+    return term && strcmp(term, "dumb") != 0 ? 8 : 0;
+}
+
+/* Draws the sheet where the cursor is. */
+static enum mi_status draw(const struct show_grid *g, const char *word) {
+    struct mi_probe p = {0};
+    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (tty >= 0) {
+        mi_probe_terminal(&p, tty, PROBE_MS);
+        close(tty);
+    }
+    enum mi_picture_mode mode;
+    MI_TRY(mi_picture_choose(&p, word, terminal_colours(&p), &mode));
+    if (mode == MI_PIC_OFF) return MI_OK;
+    struct mi_picture_box box = {.cols = cli_width(stdout) - 1, .rows = g->rows * ROWS_PER_TILE,
+                                 .cell_w = p.cell_w > 0 ? p.cell_w : 10, .cell_h = p.cell_h > 0 ? p.cell_h : 20,
+                                 .light = p.background_known && p.background_light};
+    struct mi_picture pic = {0};
+    MI_TRY(mi_picture_encode(&g->sheet, mode, &box, &pic));
+    fputc('\n', stdout);
+    fwrite(pic.bytes, 1, pic.n, stdout);
+    if (mode == MI_PIC_SIXEL) fputc('\n', stdout);
+    mi_picture_free(&pic);
+    return MI_OK;
+}
+
+static enum mi_status pictures(struct cli *c, const struct mi_run_view *v, int rows) {
+    const char *png = cli_value(c, "png"), *images = cli_value(c, "images");
+    struct show_grid g;
+    bool best = cli_has(c, "best");
+    enum mi_status st = show_grid_make(&g, v, rows, best);
+    if (st == MI_E_MISSING && !png) { /* a run without pictures is still worth its words */
+        mi_error_clear();
+        return MI_OK;
+    }
+    if (st != MI_OK) return st;
+    if (png) st = mi_image_write_png(png, &g.sheet);
+    if (st == MI_OK && png) printf("\nwrote %s (%d x %d px)\n", png, g.sheet.width, g.sheet.height);
+    if (st == MI_OK && (isatty(STDOUT_FILENO) || images)) st = draw(&g, images);
+    if (st == MI_OK) {
+        printf("\n%s restart of each person; a tile is %d px.\n", best ? "The judge's favourite" : "The first", g.tile);
+        show_grid_captions(&g, stdout);
+    }
+    show_grid_free(&g);
+    return st;
+}
+
+static enum mi_status show(struct cli *c) {
+    int run;
+    long rows = 8;
+    MI_TRY(cli_number(c, "rows", 1, 1000, &rows));
+    MI_TRY(cli_run_number(c, c->n_args ? c->args[0] : "last", &run));
+    char *dir = mi_run_dir(&c->ws, run);
+    struct mi_run_view *v = dir ? mi_view_open(dir, run) : NULL;
+    free(dir);
+    enum mi_status st = v ? mi_view_update(v, NULL) : mi_error_status();
+    if (st == MI_OK) {
+        print_summary(c, v);
+        st = print_scores(c, v);
+        if (st == MI_OK) st = pictures(c, v, (int)rows);
+    }
+    mi_view_close(v);
+    return st;
+}
+
+const struct cli_command cli_cmd_show = {
+    .name = "show",
+    .args = "[RUN]",
+    .brief = "A run's stages, scores and reconstructions, inline in the terminal",
+    .help = "Each row of the picture is a person: the private photo, then what the attack reconstructed from each cell "
+            "(model / defense / attack).  The captions below give the judge's verdict in words.",
+    .options = options,
+    .max_args = 1,
+    .exec = show,
+};
