@@ -90,15 +90,17 @@ void mi_model_free(struct mi_model *m) {
 
 enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, int *used) {
     const struct mi_model_desc *d = m->desc;
-    int plain = 0, renamed = 0;
+    int copied = 0;
     char *head = mi_format("%s.", d->head);
     if (!head) return MI_E_NOMEM;
-    enum mi_status st = mi_params_init_some(m->params, a, "", "", head, &plain);
-    if (st == MI_OK && d->init_file_prefix && d->init_own_prefix)
-        st = mi_params_init_some(m->params, a, d->init_file_prefix, d->init_own_prefix, head, &renamed);
+    enum mi_status st = MI_OK;
+    /* The published naming first: a face.evoLVe file holds an "output_layer" that is not the one of our 64 px nets. */
+    if (d->init_file_prefix && d->init_own_prefix)
+        st = mi_params_init_some(m->params, a, d->init_file_prefix, d->init_own_prefix, head, &copied);
+    if (st == MI_OK && copied == 0) st = mi_params_init_some(m->params, a, "", "", head, &copied);
     free(head);
-    if (used) *used = plain + renamed;
-    if (st != MI_OK || plain + renamed > 0) return st;
+    if (used) *used = copied;
+    if (st != MI_OK || copied > 0) return st;
     return mi_fail(MI_E_INPUT, "none of the file's %d tensors fits model %s; it expects names such as \"%s\"",
                    mt_archive_count(a), d->info.name, m->params->n ? m->params->item[0].name : "");
 }

@@ -1,0 +1,95 @@
+"""The PyTorch side of parity_torch.sh.   probe | make NET SIZE MODE FILE | check NET SIZE FILE OURS
+
+make   random weights, input and labels of a network, and what PyTorch computes from them, as one safetensors file
+check  loads the file our program saved with strict=True and compares it with PyTorch's state after the same pass
+Safetensors are an 8-byte length, a JSON header and raw bytes: a few lines each way, no package needed.
+"""
+import json, os, struct, sys
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'scripts', 'golden'))
+import models
+
+CLASSES, BATCH = 17, 4
+
+
+def write(path, tensors):
+    head, body = {}, b''
+    for name, t in tensors.items():
+        raw = t.detach().contiguous().numpy().tobytes()
+        head[name] = {'dtype': {torch.float32: 'F32', torch.int64: 'I64'}[t.dtype], 'shape': list(t.shape),
+                      'data_offsets': [len(body), len(body) + len(raw)]}
+        body += raw
+    text = json.dumps(head).encode()
+    text += b' ' * (-len(text) % 8)
+    with open(path, 'wb') as f:
+        f.write(struct.pack('<Q', len(text)) + text + body)
+
+
+def read(path):
+    with open(path, 'rb') as f:
+        data = f.read()
+    n = struct.unpack('<Q', data[:8])[0]
+    out = {}
+    for name, e in json.loads(data[8:8 + n]).items():
+        if name != '__metadata__':
+            raw = data[8 + n + e['data_offsets'][0]:8 + n + e['data_offsets'][1]]
+            kind = {'F32': np.float32, 'I64': np.int64}[e['dtype']]
+            out[name] = torch.from_numpy(np.frombuffer(raw, kind).copy()).reshape(e['shape'])
+    return out
+
+
+def build(net, size):
+    if net == 'vgg16':
+        return models.VGG16(CLASSES, size)
+    if net in ('facenet64', 'facenet112'):
+        return models.IR(CLASSES, size, (3, 4, 14, 3), net == 'facenet112')
+    return models.ResNet(net, CLASSES)
+
+
+def inner(net):  # the module whose state_dict carries the public names
+    return getattr(net, 'net', net)
+
+
+def make(name, size, mode, path):
+    torch.manual_seed(11)
+    net = build(name, size)
+    with torch.no_grad():  # statistics and slopes away from their special first values
+        for key, t in inner(net).state_dict().items():
+            if key.endswith('running_var'): t.uniform_(0.5, 1.5)
+            elif key.endswith('running_mean'): t.normal_(0, 0.1)
+            elif t.dim() == 1: t.add_(torch.randn_like(t) * 0.1)
+    out = {'net.' + k: v.clone() for k, v in inner(net).state_dict().items()}
+    net.train(mode == 'train')
+    x = torch.rand(BATCH, 3, size, size, requires_grad=True)
+    y = torch.randint(0, CLASSES, (BATCH,))
+    feature, logits, _ = net(x)
+    loss = F.cross_entropy(logits, y)
+    loss.backward()
+    grads = {k: p.grad for k, p in inner(net).named_parameters() if p.grad is not None and p.requires_grad}
+    keys = list(grads)
+    out.update({'input': x, 'labels': y, 'expect.logits': logits, 'expect.feature': feature,
+                'expect.loss': loss, 'expect.grad_input': x.grad})
+    for k in (keys[0], keys[len(keys) // 2], keys[-2], keys[-1]):
+        out['expect.grad.' + k] = grads[k]
+    write(path, out)
+    write(path + '.after', inner(net).state_dict())
+
+
+def check(name, size, path, ours):
+    net = inner(build(name, size))
+    net.load_state_dict(read(ours), strict=True)
+    after = read(path + '.after')
+    assert list(net.state_dict()) == list(after)
+    for key, t in net.state_dict().items():
+        off = (t.double() - after[key].double()).norm() / (after[key].double().norm() + 1e-12)
+        assert off <= 1e-4, '%s deviates by %g' % (key, off)
+    print('# %d tensors load with strict=True' % len(after))
+
+
+if sys.argv[1] == 'make':
+    make(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5])
+elif sys.argv[1] == 'check':
+    check(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5])
