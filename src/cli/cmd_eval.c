@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "commands.h"
+#include "midre/defaults.h"
 
 static const struct cli_option options[] = {
     {"detach", 'd', NULL, "Start the engine and come back at once; `midre attach` shows it"},
@@ -42,6 +43,7 @@ static enum mi_status eval(struct cli *c) {
     if (st == MI_OK && !mi_exists(file)) st = mi_fail(MI_E_MISSING, "there is no checkpoint %s", file);
     if (st == MI_OK) st = collect(c, file, list, &n);
     struct mi_spec *spec = st == MI_OK ? mi_spec_load(NULL, (const char *const *)list, n) : NULL;
+    if (spec) st = mi_defaults_apply(spec);
     if (st == MI_OK) st = spec ? cli_launch(c, spec, "target") : mi_error_status();
     mi_spec_free(spec);
     for (size_t i = 0; i < n; i++) free(list[i]);

@@ -95,7 +95,6 @@ static void print_result(struct follow *f) {
     struct mi_table t;
     char number[16];
     snprintf(number, sizeof number, "%d", f->run);
-    if (f->v->n_scores == 0) return;
     if (mi_table_build(&t, &f->c->ws, false) != MI_OK) return mi_error_clear();
     if (mi_table_filter(&t, "run", number) == MI_OK) {
         fputc('\n', stdout);
@@ -105,13 +104,24 @@ static void print_result(struct follow *f) {
     mi_table_free(&t);
 }
 
+/* A run that ended before scoring still has something to tell: how good its targets are. */
+static void print_accuracies(const struct mi_run_view *v) {
+    for (size_t i = 0; i < v->n_stages; i++) {
+        const struct mi_series *acc = mi_stage_series(&v->stages[i], "acc/test");
+        if (acc && acc->n)
+            printf("%s: accuracy %.2f %%%s\n", v->stages[i].title ? v->stages[i].title : v->stages[i].id,
+                   acc->points[acc->n - 1].y, v->synthetic ? " (synthetic data)" : "");
+    }
+}
+
 /* The last words about a run that ended. */
 static enum mi_status finish(struct follow *f, int code) {
     const char *s = f->v->state ? f->v->state : "";
     follow_clear_line(f);
     f->c->exit_code = code > 0 && code < 256 ? code : 0;
     if (!strcmp(s, "done")) {
-        print_result(f);
+        if (f->v->n_scores) print_result(f);
+        else print_accuracies(f->v);
         printf("\nrun %d done.  pictures: midre show %d   all results: midre table\n", f->run, f->run);
         return MI_OK;
     }

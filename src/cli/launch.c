@@ -13,6 +13,7 @@
 
 #include "midre/assets.h"
 #include "midre/data.h"
+#include "midre/defaults.h"
 #include "midre/view.h"
 
 #define START_WAIT_MS 8000 /* --detach: how long an engine may take to say hello before we stop looking */
@@ -29,6 +30,10 @@ struct mi_spec *cli_spec(struct cli *c, const char *path, int first) {
     struct mi_spec *spec = mi_spec_load(path ? path : demo, (const char *const *)c->args + first,
                                         (size_t)(c->n_args - first));
     free(demo);
+    if (spec && mi_defaults_apply(spec) != MI_OK) {
+        mi_spec_free(spec);
+        spec = NULL;
+    }
     return spec;
 }
 
