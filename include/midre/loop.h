@@ -31,6 +31,7 @@ struct mi_ctx {
     double checkpoint_every;      /* seconds; 0 = every step (tests) */
     double report_every;          /* seconds between progress lines */
     struct mi_curves *curves;     /* of the running stage (graph.c); NULL: the loop's curves are not kept */
+    double *tally;                /* a count over the whole stage (oracle queries), kept in checkpoints; may be NULL */
 };
 
 #define MI_LOOP_MAX 16

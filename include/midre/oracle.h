@@ -16,6 +16,8 @@ void mi_oracle_free(struct mi_oracle *o);
 int mi_oracle_classes(const struct mi_oracle *o);
 int mi_oracle_size(const struct mi_oracle *o);      /* input side in px */
 int64_t mi_oracle_queries(const struct mi_oracle *o);
+/* Counts into *tally (borrowed) from now on: the stage's count, which checkpoints keep across a resume. */
+void mi_oracle_tally(struct mi_oracle *o, double *tally);
 enum mi_access mi_oracle_access(const struct mi_oracle *o);
 /* White: logits [N,K] f32 and (if features != NULL) penultimate features, differentiable with respect to x. */
 enum mi_status mi_oracle_logits(struct mi_oracle *o, mt_tensor *x, mt_tensor **logits, mt_tensor **features);

@@ -28,6 +28,19 @@ static char *slot_path(const struct mi_loop *l, int slot) {
     return mi_product_work_file(l->ctx->product, name);
 }
 
+static enum mi_status put_tally(const struct mi_ctx *c, mt_archive *a) {
+    char text[64];
+    snprintf(text, sizeof(text), "%a", c->tally ? *c->tally : 0.0);
+    return mt_archive_meta_put(a, "tally", text);
+}
+
+/* Counts only grow: a part read back after later work must not turn the count back. */
+static void get_tally(const struct mi_ctx *c, const mt_archive *a) {
+    const char *text = mt_archive_meta(a, "tally");
+    double v = text ? strtod(text, NULL) : 0;
+    if (c->tally && v > *c->tally) *c->tally = v;
+}
+
 /* The base of the curves at the start of this phase is part of the curves; see mi_loop_end. */
 static enum mi_status put_all(struct mi_loop *l, mt_archive *a) {
     char key[160], text[64];
@@ -36,6 +49,7 @@ static enum mi_status put_all(struct mi_loop *l, mt_archive *a) {
     snprintf(text, sizeof(text), "%lld", (long long)l->total);
     MI_TRY(mt_archive_meta_put(a, "total", text));
     MI_TRY(mt_archive_meta_put(a, "phase", l->phase));
+    MI_TRY(put_tally(l->ctx, a));
     for (int i = 0; i < l->n_numbers; i++) {
         snprintf(key, sizeof(key), "number.%s", l->numbers[i].name);
         snprintf(text, sizeof(text), "%a", *l->numbers[i].v);
@@ -126,6 +140,7 @@ static enum mi_status get_all(struct mi_loop *l, mt_archive *a) {
         snprintf(key, sizeof(key), "tensor.%s", l->tensors[i].name);
         MI_TRY(get_tensor(l, a, key, l->tensors[i].t));
     }
+    get_tally(l->ctx, a);
     return mi_curves_load(l->priv->curves, a);
 }
 
@@ -212,6 +227,7 @@ enum mi_status mi_ctx_part_save(struct mi_ctx *c, const char *part, mt_tensor *c
     enum mi_status st = MI_OK;
     for (int i = 0; i < n && st == MI_OK; i++) st = mt_archive_put(a, names[i], ts[i]);
     if (st == MI_OK && c->curves) st = mi_curves_save(c->curves, a);
+    if (st == MI_OK) st = put_tally(c, a);
     enum mi_status end = mt_scope_end(scope);
     if (st == MI_OK) st = end;
     if (st == MI_OK) return mt_archive_close(a);
@@ -232,7 +248,8 @@ enum mi_status mi_ctx_part_load(struct mi_ctx *c, const char *part, mt_tensor **
         ts[i] = mt_archive_get(a, names[i], c->device); /* belongs to the caller's scope */
         if (!ts[i]) st = mi_error_status();
     }
-    if (st == MI_OK && c->curves) st = mi_curves_load(c->curves, a);
+    if (st == MI_OK && c->curves) st = mi_curves_advance(c->curves, a);
+    if (st == MI_OK) get_tally(c, a);
     if (a) mt_archive_close(a);
     if (st == MI_OK) return MI_OK;
     /* A finished part can always be made again: name the damage and do so. */

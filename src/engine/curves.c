@@ -228,6 +228,25 @@ enum mi_status mi_curves_load(struct mi_curves *c, mt_archive *a) {
     return st != MI_OK ? st : end;
 }
 
+static size_t points_of(const struct mi_curves *c) {
+    size_t n = 0;
+    for (size_t i = 0; i < c->n; i++) n += c->item[i].n;
+    return n;
+}
+
+enum mi_status mi_curves_advance(struct mi_curves *c, mt_archive *a) {
+    struct mi_curves saved = {0};
+    enum mi_status st = mi_curves_load(&saved, a);
+    bool further = saved.base_step > c->base_step || (saved.base_step == c->base_step && points_of(&saved) > points_of(c));
+    if (st == MI_OK && further) {
+        mi_curves_clear(c);
+        *c = saved;
+    } else {
+        mi_curves_clear(&saved);
+    }
+    return st;
+}
+
 /* ---- curves.json: {"loss/train": [[step, x, y], ...], ...} -------------------------------------------------------- */
 
 enum mi_status mi_curves_write(const struct mi_curves *c, const char *path) {

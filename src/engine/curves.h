@@ -42,6 +42,8 @@ void mi_curves_replay(const struct mi_curves *c, struct mi_journal *j, const cha
 /* Inside checkpoints: exact, the open bucket included. */
 enum mi_status mi_curves_save(struct mi_curves *c, mt_archive *a);
 enum mi_status mi_curves_load(struct mi_curves *c, mt_archive *a);
+/* The same, but only when the archive is further than c: a part may be read back when later work is done. */
+enum mi_status mi_curves_advance(struct mi_curves *c, mt_archive *a);
 /* curves.json of a product. */
 enum mi_status mi_curves_write(const struct mi_curves *c, const char *path);
 enum mi_status mi_curves_read(struct mi_curves *c, const char *path);

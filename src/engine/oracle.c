@@ -13,7 +13,7 @@ struct mi_oracle {
     struct mi_model *target; /* borrowed */
     enum mi_access level;
     char *attack;
-    int64_t queries;
+    double own, *queries; /* points to own, or to the tally of the stage */
 };
 
 static const char *level_word(enum mi_access level) {
@@ -34,6 +34,7 @@ struct mi_oracle *mi_oracle_new(struct mi_model *target, enum mi_access level, c
         return NULL;
     }
     *o = (struct mi_oracle){.target = target, .level = level, .attack = name};
+    o->queries = &o->own;
     target->train = false;
     mi_params_freeze(target->params, true);
     return o;
@@ -47,7 +48,8 @@ void mi_oracle_free(struct mi_oracle *o) {
 
 int mi_oracle_classes(const struct mi_oracle *o) { return o->target->classes; }
 int mi_oracle_size(const struct mi_oracle *o) { return o->target->size; }
-int64_t mi_oracle_queries(const struct mi_oracle *o) { return o->queries; }
+int64_t mi_oracle_queries(const struct mi_oracle *o) { return (int64_t)*o->queries; }
+void mi_oracle_tally(struct mi_oracle *o, double *tally) { o->queries = tally; }
 enum mi_access mi_oracle_access(const struct mi_oracle *o) { return o->level; }
 
 /* Checks access and shape, counts, and runs the target on normalised images. */
@@ -61,7 +63,7 @@ static enum mi_status ask(struct mi_oracle *o, enum mi_access need, mt_tensor *x
         return mi_fail(MI_E_INPUT, "attack %s shows the target %dx%d images but the target was trained at %dx%d; "
                                    "run the attack at the target's size", o->attack, (int)mt_size(x, -1),
                        (int)mt_size(x, -2), size, size);
-    o->queries += mt_size(x, 0);
+    *o->queries += (double)mt_size(x, 0);
     return mi_model_forward(o->target, mi_model_normalise(o->target, x), false, out);
 }
 

@@ -1,0 +1,186 @@
+/* src/engine/classifier.c - what a target and a judge have in common: a network trained on the private photos.
+ *
+ * The stage's section ([target] or [judge]) says how: train from random or given start weights, or take finished ones
+ * (`checkpoint`), which then are only measured.  The product is model.safetensors, with the facts needed to use it
+ * elsewhere as metadata, and the accuracy on the whole test split.  Defenses act while training and may change the
+ * network's structure, so they are prepared whenever it is opened. */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+
+const struct mi_values *classifier_section(const struct engine *e, const struct stage *s) {
+    return e->spec->section[s->kind == ST_JUDGE ? MI_SEC_JUDGE : MI_SEC_TARGET];
+}
+
+enum mi_status classifier_identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
+    static const char *const skip[] = {"model", "size", NULL};
+    mi_hasher_text(h, "model", s->model);
+    mi_hasher_text(h, "defense", s->defense);
+    MI_TRY(plan_hash_settings(h, classifier_section(e, s), skip));
+    const struct mi_values *model = mi_spec_entry(e->spec, MI_KIND_MODEL, s->model);
+    if (!model) return mi_error_status();
+    MI_TRY(plan_hash_settings(h, model, NULL));
+    struct mi_defenses ds;
+    MI_TRY(mi_defenses_open(&ds, s->defense, e->spec)); /* contradictory settings fail here, before anything runs */
+    enum mi_status st = MI_OK;
+    for (int i = 0; i < ds.n && st == MI_OK; i++) st = plan_hash_settings(h, ds.item[i].values, NULL);
+    mi_defenses_close(&ds);
+    struct mi_train_recipe r;
+    return st == MI_OK ? mi_train_recipe_read(classifier_section(e, s), &r) : st;
+}
+
+void classifier_close(struct classifier *c) {
+    mi_model_free(c->model);
+    mi_defenses_close(&c->defenses);
+    c->model = NULL;
+}
+
+enum mi_status classifier_build(const struct engine *e, const struct stage *s, struct classifier *c) {
+    memset(c, 0, sizeof(*c));
+    const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_MODEL, s->model);
+    if (!v) return mi_error_status();
+    uint64_t seed = mi_mix(e->seed, mi_hash_text(s->kind == ST_JUDGE ? "judge" : "target"));
+    MI_TRY(mi_defenses_open(&c->defenses, s->defense, e->spec));
+    c->model = mi_model_new(s->model, v, s->data->images.classes, s->size, e->device, seed);
+    enum mi_status st = c->model ? mi_defenses_prepare(&c->defenses, c->model) : mi_error_status();
+    if (st != MI_OK) classifier_close(c);
+    else c->model->precision = e->precision;
+    return st;
+}
+
+enum mi_status classifier_open(const struct engine *e, const struct stage *s, struct classifier *c) {
+    MI_TRY(classifier_build(e, s, c));
+    mt_archive *a = graph_archive(e, s, "model.safetensors");
+    enum mi_status st = a ? mi_params_load(c->model->params, a, "") : mi_error_status();
+    if (a) mt_archive_close(a);
+    c->model->train = false;
+    if (st != MI_OK) classifier_close(c);
+    return st;
+}
+
+/* The prefix that other programs put before every name, found by looking for our first tensor. */
+static const char *wrapping(const struct mi_params *ps, const mt_archive *a) {
+    static const char *const known[] = {"", "module.", "model.", "state_dict.", "state_dict.module."};
+    char name[512];
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        snprintf(name, sizeof(name), "%s%s", known[i], ps->item[0].name);
+        if (mt_archive_has(a, name)) return known[i];
+    }
+    return "";
+}
+
+static enum mi_status load_finished(struct mi_ctx *ctx, struct mi_model *m, const char *path,
+                                    const struct mi_pack_split *test, double *acc) {
+    mt_archive *a = mt_archive_open(path);
+    if (!a) return mi_error_status();
+    enum mi_status st = mi_params_load(m->params, a, wrapping(m->params, a));
+    mt_archive_close(a);
+    if (st != MI_OK) return mi_fail_context("checkpoint %s", path);
+    mi_ctx_log(ctx, "info", "%s: finished weights from %s", ctx->stage, path);
+    double loss = 0;
+    m->train = false;
+    MI_TRY(mi_eval_accuracy(m, test, 64, acc, &loss));
+    mi_ctx_scalar(ctx, "acc/test", 0, 0, *acc);
+    mi_ctx_scalar(ctx, "loss/test", 0, 0, loss);
+    return MI_OK;
+}
+
+static enum mi_status start_from(struct mi_ctx *ctx, struct mi_model *m, const char *path) {
+    int used = 0;
+    mt_archive *a = mt_archive_open(path);
+    if (!a) return mi_error_status();
+    enum mi_status st = mi_model_init_from(m, a, &used);
+    mt_archive_close(a);
+    if (st != MI_OK) return mi_fail_context("init %s", path);
+    mi_ctx_log(ctx, "info", "%s: %d tensors start from %s", ctx->stage, used, path);
+    return MI_OK;
+}
+
+/* Metadata after which another program can use the file; stops at the first failure. */
+static void note(mt_archive *a, enum mi_status *st, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static void note(mt_archive *a, enum mi_status *st, const char *key, const char *fmt, ...) {
+    char text[256];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    if (*st == MI_OK) *st = mt_archive_meta_put(a, key, text);
+}
+
+static enum mi_status save(const struct engine *e, const struct stage *s, const struct mi_model *m, struct mi_ctx *ctx,
+                           double acc) {
+    char *path = mi_product_work_file(ctx->product, "model.safetensors");
+    mt_archive *a = path ? mt_archive_create(path) : NULL;
+    free(path);
+    if (!a) return mi_error_status();
+    enum mi_status st = mi_params_save(m->params, a, "");
+    const float *mean = m->desc->mean, *std = m->desc->std;
+    note(a, &st, "model", "%s", s->model);
+    note(a, &st, "defense", "%s", s->defense);
+    note(a, &st, "data", "%s", s->data->dataset);
+    note(a, &st, "classes", "%d", m->classes);
+    note(a, &st, "size", "%d", m->size);
+    note(a, &st, "mean", "%.6g,%.6g,%.6g", (double)mean[0], (double)mean[1], (double)mean[2]);
+    note(a, &st, "std", "%.6g,%.6g,%.6g", (double)std[0], (double)std[1], (double)std[2]);
+    note(a, &st, "acc", "%.4f", acc);
+    const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_MODEL, s->model);
+    for (const struct mi_setting *t = mi_values_settings(v); t && t->name; t++) {
+        char key[96];
+        snprintf(key, sizeof(key), "model.%s", t->name);
+        note(a, &st, key, "%s", mi_values_text(v, t->name));
+    }
+    if (st == MI_OK) return mt_archive_close(a);
+    mt_archive_abort(a);
+    return st;
+}
+
+/* The last part of a path, or "random". */
+static const char *origin(const char *init, const char *checkpoint) {
+    const char *p = *checkpoint ? checkpoint : init;
+    const char *slash = strrchr(p, '/');
+    return !*p ? "random" : slash ? slash + 1 : p;
+}
+
+enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts) {
+    const struct mi_values *section = classifier_section(e, s);
+    const char *init = mi_values_text(section, "init"), *finished = mi_values_text(section, "checkpoint");
+    struct mi_train_recipe r;
+    struct classifier c;
+    double acc = 0;
+    MI_TRY(mi_train_recipe_read(section, &r));
+    MI_TRY(classifier_build(e, s, &c));
+    enum mi_status st = MI_OK;
+    if (*finished) {
+        st = load_finished(ctx, c.model, finished, &s->data->images.split[MI_TEST], &acc);
+    } else {
+        if (*init) st = start_from(ctx, c.model, init);
+        if (st == MI_OK)
+            st = mi_train(ctx, c.model, &s->data->images, &r, s->kind == ST_TARGET ? &c.defenses : NULL, &acc);
+    }
+    if (st == MI_OK) st = save(e, s, c.model, ctx, acc);
+    classifier_close(&c);
+    if (st != MI_OK) return st;
+    json_object_set_new(facts, "acc", json_real(acc));
+    json_object_set_new(facts, "epochs", json_integer(*finished ? 0 : r.epochs));
+    json_object_set_new(facts, "init", json_string(origin(init, finished)));
+    json_object_set_new(facts, "model", json_string(s->model));
+    json_object_set_new(facts, "defense", json_string(s->defense));
+    json_object_set_new(facts, "size", json_integer(s->size));
+    json_object_set_new(facts, "classes", json_integer(s->data->images.classes));
+    return MI_OK;
+}
+
+enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *facts) {
+    s->acc = json_number_value(json_object_get(facts, "acc"));
+    mi_ctx_log(ctx, "info", "%s: natural accuracy %.2f %%", s->title, s->acc);
+    (void)e;
+    return MI_OK;
+}
+
+const struct stage_ops stage_target_ops = {.word = "target", .product = true, .identity = classifier_identity,
+                                           .work = classifier_work, .show = classifier_show};
+const struct stage_ops stage_judge_ops = {.word = "judge", .product = true, .identity = classifier_identity,
+                                          .work = classifier_work, .show = classifier_show};

@@ -1,0 +1,45 @@
+/* src/engine/main.c - midre-engine: the program that computes.  People use `midre`, which starts this one.
+ *
+ * Before anything else two process-wide things are put right.  OpenMP reads its wait policy when its library is loaded,
+ * so it is set and the program starts itself again: threads that spin for a partner which is not scheduled make a
+ * shared machine ten times slower.  And the allocator keeps big blocks instead of returning them to the kernel after
+ * every step; between stages the memory is given back (mt_mem_release). */
+#include <limits.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv); /* gets what follows the name */
+    const char *help;
+} commands[] = {
+    {"run", run_command, "RUN_DIR   compute a run (WORKSPACE/runs/NNNN)"},
+    {"catalogue", catalogue_command, "          print the tables of models, defenses, attacks, datasets and metrics as C"},
+    {"doctor", doctor_command, "          versions, devices, threads"},
+};
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static int usage(void) {
+    fprintf(stderr, "usage: midre-engine COMMAND\n");
+    for (size_t i = 0; i < N_COMMANDS; i++) fprintf(stderr, "  %-10s %s\n", commands[i].name, commands[i].help);
+    return mi_exit_code(MI_E_USAGE);
+}
+
+int main(int argc, char **argv) {
+    if (!getenv("OMP_WAIT_POLICY") && setenv("OMP_WAIT_POLICY", "passive", 1) == 0) {
+        execv("/proc/self/exe", argv);
+        perror("midre-engine: starting again with OMP_WAIT_POLICY=passive"); /* slower, not wrong: go on */
+    }
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    signal(SIGPIPE, SIG_IGN); /* a client of the control socket that went away */
+    for (size_t i = 0; argc > 1 && i < N_COMMANDS; i++)
+        if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 2, argv + 2);
+    return usage();
+}
