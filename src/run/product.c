@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "midre/workspace.h"
@@ -255,8 +254,7 @@ enum mi_status mi_product_commit(struct mi_product *p, const char *facts_json) {
     }
     status = list_files(p, files);
     if (status != MI_OK) goto out;
-    json_t *own = json_pack("{s:i, s:s, s:s, s:I, s:O}", "v", 1, "stage", p->stage, "fingerprint", p->fp.hex, "made",
-                            (json_int_t)time(NULL), "files", files);
+    json_t *own = json_pack("{s:i, s:s, s:s, s:O}", "v", 1, "stage", p->stage, "fingerprint", p->fp.hex, "files", files);
     if (!own || json_object_update(facts, own) != 0) status = mi_fail(MI_E_NOMEM, "cannot write " FACTS_FILE);
     json_decref(own);
     if (status == MI_OK) status = write_facts(p, facts);
