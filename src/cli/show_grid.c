@@ -59,11 +59,9 @@ static enum mi_status put_tile(struct show_grid *g, int gcol, int grow, const st
     return st;
 }
 
-static const struct mi_atlas_view *photos_of(const struct mi_run_view *v) {
-    const struct mi_atlas_view *a = mi_view_atlas(v, "photo", NULL);
-    for (size_t i = 0; !a && i < v->n_atlases; i++) {
-        if (v->atlases[i].kind && !strcmp(v->atlases[i].kind, "photo")) a = &v->atlases[i];
-    }
+/* Private photos in the places of the first cell's reconstructions: to each, the photo it comes nearest to. */
+static const struct mi_atlas_view *photos_of(const struct show_grid *g, const struct mi_run_view *v) {
+    const struct mi_atlas_view *a = mi_view_atlas(v, "photo", g->cell[0]->id);
     return a && a->labels ? a : NULL;
 }
 
@@ -77,13 +75,15 @@ static int cells_with_pictures(const struct mi_run_view *v, const struct mi_cell
     return n;
 }
 
-static enum mi_status fill_photos(struct show_grid *g, const struct mi_run_view *v, const struct mi_atlas_view *a) {
+static enum mi_status fill_photos(struct show_grid *g, const struct mi_run_view *v, const struct mi_atlas_view *a,
+                                  bool best) {
     struct mi_image sheet = {0};
     MI_TRY(read_sheet(v, a, &sheet));
     enum mi_status st = MI_OK;
     for (int r = 0; r < g->rows && st == MI_OK; r++) {
         int from = row_of(a, g->label[r]);
-        if (from >= 0) st = put_tile(g, 0, r, &sheet, a->tile, 0, from);
+        int col = from >= 0 ? pick_restart(g->cell[0], a, from, best) : 0;
+        if (from >= 0) st = put_tile(g, 0, r, &sheet, a->tile, col, from);
     }
     mi_image_free(&sheet);
     return st;
@@ -115,7 +115,7 @@ enum mi_status show_grid_make(struct show_grid *g, const struct mi_run_view *v, 
         show_grid_free(g);
         return mi_fail(MI_E_MISSING, "run %d has no reconstructions yet", v->number);
     }
-    const struct mi_atlas_view *first = mi_view_atlas(v, "recon", g->cell[0]->id), *photos = photos_of(v);
+    const struct mi_atlas_view *first = mi_view_atlas(v, "recon", g->cell[0]->id), *photos = photos_of(g, v);
     g->has_photos = photos != NULL;
     g->cols = cells + g->has_photos;
     g->rows = first->rows < max_rows ? first->rows : max_rows;
@@ -124,7 +124,7 @@ enum mi_status show_grid_make(struct show_grid *g, const struct mi_run_view *v, 
     g->recon = mi_calloc((size_t)g->rows * (size_t)cells, sizeof *g->recon);
     enum mi_status st = g->label && g->recon ? mi_sheet_new(&g->sheet, g->tile, g->cols, g->rows) : MI_E_NOMEM;
     for (int r = 0; st == MI_OK && r < g->rows; r++) g->label[r] = first->labels[r];
-    if (st == MI_OK && photos) st = fill_photos(g, v, photos);
+    if (st == MI_OK && photos) st = fill_photos(g, v, photos, best);
     for (int k = 0; k < cells && st == MI_OK; k++) st = fill_cell(g, v, k, best);
     if (st != MI_OK) show_grid_free(g);
     return st;
@@ -140,7 +140,7 @@ void show_grid_free(struct show_grid *g) {
 
 void show_grid_captions(const struct show_grid *g, FILE *out) {
     int cells = g->cols - g->has_photos;
-    fprintf(out, "columns: %s", g->has_photos ? "private photo" : "");
+    fprintf(out, "columns: %s", g->has_photos ? "nearest private photo" : "");
     for (int k = 0; k < cells; k++) fprintf(out, "%s%s", k || g->has_photos ? " | " : "", g->cell[k]->id);
     fputc('\n', out);
     for (int r = 0; r < g->rows; r++) {
