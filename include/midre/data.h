@@ -24,18 +24,22 @@ struct mi_listing {
     size_t n[MI_SPLIT_COUNT];
     int classes;
     char **class_names;   /* classes entries: CelebA identity number, folder name, "person 17" */
+    char *note;           /* human text about a rule that could not be met in full, NULL if none */
     void *state;          /* the descriptor's own (file names, ...), freed by its `close` */
 };
 
 struct mi_data_desc {
     struct mi_entry info;
     bool synthetic;       /* rendered: every number from it is labelled synthetic */
+    int version;          /* grows when the pixels of equal settings change: part of the fingerprint */
     /* Finds files and applies the split rule.  `seed` only where the rule is random. */
     enum mi_status (*list)(const struct mi_values *v, uint64_t seed, struct mi_listing *out);
     /* One item's pixels: decoded, cropped by the published rule, resized to size x size.  Thread-safe.  A file that
      * cannot be decoded returns MI_E_INPUT; packing skips, counts and names it. */
     enum mi_status (*pixels)(const struct mi_values *v, const struct mi_listing *l, enum mi_split split,
                              const struct mi_item *it, int size, uint8_t *rgb);
+    /* The file an item comes from, borrowed from the listing; NULL when the dataset has no files. */
+    const char *(*file)(const struct mi_listing *l, const struct mi_item *it);
     /* Says on `out` precisely what is found, missing or broken; decodes everything when `deep`. */
     enum mi_status (*check)(const struct mi_values *v, bool deep, FILE *out);
     void (*close)(struct mi_listing *l);
@@ -62,6 +66,11 @@ typedef bool (*mi_data_progress)(size_t done, size_t total, void *user);
 /* Opens the pack for (settings, size), building it first if needed (all cores, atomic). */
 enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
                                const struct mi_values *v, uint64_t seed, int size, mi_data_progress fn, void *user);
+/* Only the public images of a dataset ([data] public = NAME); train and test stay empty. Works for datasets without
+ * private people ("flat"), which mi_dataset_open refuses. */
+enum mi_status mi_dataset_open_public(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
+                                      const struct mi_values *v, uint64_t seed, int size, mi_data_progress fn,
+                                      void *user);
 void mi_dataset_close(struct mi_dataset *d);
 
 /* Order of a training epoch: a permutation of 0..n-1 that depends on (seed, epoch) only. Caller gives order[n]. */
