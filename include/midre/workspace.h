@@ -5,8 +5,8 @@
  *   WORKSPACE/cache/<stage>/<fp16>.work/     work in progress: the two newest checkpoints, removed on commit
  *   WORKSPACE/cache/packs/                   packed datasets
  *   WORKSPACE/runs/<NNNN>/                   spec.ini journal.jsonl pictures/ engine.log control.sock lock
- * Default WORKSPACE: --workspace, $MIDRE_WORKSPACE, `root` in [workspace] of ./midre.ini or else of
- * ${XDG_CONFIG_HOME:-~/.config}/midre/midre.ini, else ${XDG_DATA_HOME:-~/.local/share}/midre. */
+ * Default WORKSPACE: --workspace, $MIDRE_WORKSPACE, `root` in [workspace] of midre.ini (./midre.ini, or
+ * else ${XDG_CONFIG_HOME:-~/.config}/midre/midre.ini), else ${XDG_DATA_HOME:-~/.local/share}/midre. */
 #ifndef MIDRE_WORKSPACE_H
 #define MIDRE_WORKSPACE_H
 

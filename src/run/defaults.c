@@ -11,18 +11,6 @@
 #include "midre/workspace.h"
 #include "src/run/ini.h"
 
-/* Path of the midre.ini in force, "" when there is none; NULL on failure; caller frees. */
-static char *find_file(void) {
-    if (mi_exists("midre.ini")) return mi_strdup("midre.ini");
-    const char *config = getenv("XDG_CONFIG_HOME");
-    char *base = mi_path_resolve(NULL, config && *config == '/' ? config : "~/.config");
-    char *path = base ? mi_path_join(base, "midre/midre.ini") : NULL;
-    free(base);
-    if (!path || mi_exists(path)) return path;
-    free(path);
-    return mi_strdup("");
-}
-
 static const struct mi_setting *path_setting(const struct mi_entry *e, const char *key, const char *file) {
     const char *names[32];
     size_t n = 0;
@@ -63,7 +51,7 @@ static enum mi_status each_path(const struct mi_ini *ini, const char *file, sink
 
 static enum mi_status walk(sink_fn sink, void *user) {
     struct mi_ini ini = {0};
-    char *file = find_file();
+    char *file = mi_ini_user_path();
     if (!file) return mi_error_status();
     enum mi_status st = *file ? mi_ini_load(file, &ini) : MI_OK;
     if (st == MI_OK) st = each_path(&ini, file, sink, user);

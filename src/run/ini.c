@@ -206,3 +206,14 @@ void mi_ini_free(struct mi_ini *ini) {
     free(ini->item);
     *ini = (struct mi_ini){0};
 }
+
+char *mi_ini_user_path(void) {
+    if (mi_exists("midre.ini")) return mi_strdup("midre.ini");
+    const char *config = getenv("XDG_CONFIG_HOME");
+    char *base = mi_path_resolve(NULL, config && *config == '/' ? config : "~/.config");
+    char *path = base ? mi_path_join(base, "midre/midre.ini") : NULL;
+    free(base);
+    if (!path || mi_exists(path)) return path;
+    free(path);
+    return mi_strdup("");
+}

@@ -25,5 +25,8 @@ enum mi_status mi_ini_parse(const char *text, const char *label, struct mi_ini *
 /* Reads and parses a file. */
 enum mi_status mi_ini_load(const char *path, struct mi_ini *out);
 void mi_ini_free(struct mi_ini *ini);
+/* The midre.ini in force: ./midre.ini, else ${XDG_CONFIG_HOME:-~/.config}/midre/midre.ini; "" when there is none.
+ * NULL on failure; caller frees. */
+char *mi_ini_user_path(void);
 
 #endif

@@ -25,43 +25,35 @@
 
 /* ---- the root ------------------------------------------------------------------------------------------- */
 
-/* [workspace] root of one midre.ini; "" when the file or the key is not there.  NULL on failure; caller frees. */
-static char *root_from_ini(const char *path) {
-    struct mi_ini ini;
-    char *root = NULL;
-    if (!mi_exists(path)) return mi_strdup("");
-    if (mi_ini_load(path, &ini) != MI_OK) return NULL;
-    for (size_t i = 0; i < ini.n && !root; i++) {
-        if (strcmp(ini.item[i].section, "workspace") != 0 || strcmp(ini.item[i].key, "root") != 0) continue;
-        const char *slash = strrchr(path, '/');
-        char *base = slash ? mi_format("%.*s", (int)(slash - path + 1), path) : NULL;
-        if (!slash || base) root = mi_path_resolve(base, ini.item[i].value);
-        free(base);
-        if (!root) {
-            mi_ini_free(&ini);
-            return NULL;
-        }
+/* [workspace] root of midre.ini, absolute; "" when there is none.  NULL on failure; caller frees. */
+static char *root_from_ini(void) {
+    struct mi_ini ini = {0};
+    char *path = mi_ini_user_path(), *root = NULL;
+    if (!path || !*path) return path;
+    enum mi_status status = mi_ini_load(path, &ini);
+    const char *slash = strrchr(path, '/');
+    char *base = slash ? mi_format("%.*s", (int)(slash - path + 1), path) : mi_strdup("");
+    if (!base) status = MI_E_NOMEM;
+    for (size_t i = 0; i < ini.n && status == MI_OK && !root; i++) {
+        const struct mi_ini_item *it = &ini.item[i];
+        if (strcmp(it->section, "workspace") != 0 || !*it->value) continue;
+        if (strcmp(it->key, "root") == 0) root = mi_path_resolve(base, it->value);
+        else mi_fail(MI_E_INPUT, "%s:%d: [workspace] has no \"%s\", only root", path, it->line, it->key);
+        if (!root) status = mi_error_status();
     }
+    if (status == MI_OK && !root) root = mi_strdup("");
     mi_ini_free(&ini);
-    return root ? root : mi_strdup("");
+    free(base);
+    free(path);
+    return root;
 }
 
 static char *default_root(void) {
-    const char *env = getenv("MIDRE_WORKSPACE");
+    const char *env = getenv("MIDRE_WORKSPACE"), *data = getenv("XDG_DATA_HOME");
     if (env && *env) return mi_path_resolve(NULL, env);
-    char *root = root_from_ini("midre.ini");
-    if (root && !*root) {
-        const char *config = getenv("XDG_CONFIG_HOME");
-        char *base = mi_path_resolve(NULL, config && *config == '/' ? config : "~/.config");
-        char *ini = base ? mi_path_join(base, "midre/midre.ini") : NULL;
-        free(root);
-        root = ini ? root_from_ini(ini) : NULL;
-        free(ini);
-        free(base);
-    }
+    char *root = root_from_ini();
     if (!root || *root) return root;
     free(root);
-    const char *data = getenv("XDG_DATA_HOME");
     if (data && *data == '/') return mi_path_join(data, "midre");
     return mi_path_resolve(NULL, "~/.local/share/midre");
 }
