@@ -28,7 +28,7 @@ struct stage {
     /* results other stages use */
     struct mi_dataset images;     /* ST_DATA, open when done */
     double acc;                   /* ST_TARGET, ST_JUDGE: natural accuracy, % */
-    bool done;
+    bool done, wanted;            /* wanted: false for what a run that ends early does not need */
 };
 
 struct engine {
@@ -67,7 +67,7 @@ extern const struct stage_ops stage_data_ops, stage_target_ops, stage_prior_ops,
 const struct stage_ops *stage_ops_of(enum stage_kind kind);
 
 /* ---- plan.c: stages of a spec, in the order they run ---- */
-enum mi_status plan_make(struct engine *e);
+enum mi_status plan_make(struct engine *e, const char *until /* kind to end with, NULL = all */);
 void plan_free(struct engine *e);
 /* The exact fingerprint from the inputs' fingerprints. */
 enum mi_status plan_fingerprint(const struct engine *e, struct stage *s);

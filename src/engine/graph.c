@@ -4,14 +4,10 @@
  * own folder where it continues if a killed or stopped engine left checkpoints.  After that the stage shows what it
  * has (pictures, rows), the same way whether it was just made or found, so a cached run looks like a fresh one.
  *
- * Two engines that need the same product at once would write the same folder: a lock beside it makes the second wait
- * and then find the product.  Owns: the lock while a stage works, the stage's curves. */
-#include <errno.h>
-#include <fcntl.h>
+ * When two engines need the same product at once, the second waits and then finds it.  Owns the stage's curves. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "engine.h"
 #include "loop_priv.h"
@@ -47,29 +43,6 @@ mt_archive *graph_archive(const struct engine *e, const struct stage *s, const c
     mt_archive *a = path ? mt_archive_open(path) : NULL;
     free(path);
     return a;
-}
-
-/* Waits until no other engine works on this product; -1 with a message on failure or stop. */
-static int take_lock(struct engine *e, const struct stage *s, const struct mi_product *p) {
-    char *path = mi_format("%s.lock", p->dir);
-    char *slash = path ? strrchr(path, '/') : NULL;
-    if (!slash) return -1;
-    *slash = '\0';
-    enum mi_status st = mi_make_dirs(path);
-    *slash = '/';
-    int fd = st == MI_OK ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666) : -1;
-    if (fd < 0 && st == MI_OK) mi_fail(MI_E_DISK, "%s: %s", path, strerror(errno));
-    free(path);
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    struct timespec nap = {.tv_nsec = 200 * 1000 * 1000};
-    for (bool told = false; fd >= 0 && fcntl(fd, F_OFD_SETLK, &lock) != 0; told = true) {
-        if (!told) mi_journal_log(e->journal, "info", "%s: another engine is making the same product; waiting for it", s->id);
-        nanosleep(&nap, NULL);
-        if (!mi_control_stop_wanted(e->control)) continue;
-        close(fd);
-        return -1;
-    }
-    return fd;
 }
 
 static enum mi_status replay_curves(struct engine *e, const struct stage *s, const struct mi_product *p) {
@@ -145,25 +118,36 @@ static enum mi_status show(struct engine *e, struct stage *s, struct mi_ctx *ctx
     return st;
 }
 
-/* The product of a stage that has one: found whole, or made. */
-static enum mi_status obtain(struct engine *e, struct stage *s, struct mi_ctx *ctx, struct mi_product *p) {
-    int lock = take_lock(e, s, p);
-    if (lock < 0) return mi_error_status() != MI_OK ? mi_error_status() : MI_STOPPED;
+/* Whether the product is there and whole; a damaged one is named and made again. */
+static bool ready(struct engine *e, const struct stage *s, struct mi_product *p) {
     char *note = NULL;
-    bool ready = mi_product_ready(p, true, &note);
+    bool whole = mi_product_ready(p, true, &note);
     if (note) mi_journal_log(e->journal, "warn", "%s: %s", s->id, note);
     free(note);
-    mi_error_clear();
-    enum mi_status st = MI_OK;
-    if (ready) {
-        stage_event(e, s, "cached", -1);
-        st = replay_curves(e, s, p);
-    } else {
-        ctx->product = p;
-        st = make(e, s, ctx, p);
-        ctx->product = NULL;
+    return whole;
+}
+
+/* Waits while another engine makes the same product. */
+static enum mi_status wait_turn(struct engine *e, const struct stage *s, const struct mi_product *p) {
+    struct timespec nap = {.tv_nsec = 200 * 1000 * 1000};
+    for (bool told = false; mi_product_busy(p); told = true) {
+        if (mi_control_stop_wanted(e->control)) return MI_STOPPED;
+        if (!told) mi_journal_log(e->journal, "info", "%s: another engine is making it; waiting", s->id);
+        nanosleep(&nap, NULL);
     }
-    close(lock);
+    return MI_OK;
+}
+
+/* The product of a stage that has one: found whole, or made. */
+static enum mi_status obtain(struct engine *e, struct stage *s, struct mi_ctx *ctx, struct mi_product *p) {
+    MI_TRY(wait_turn(e, s, p));
+    if (ready(e, s, p)) {
+        stage_event(e, s, "cached", -1);
+        return replay_curves(e, s, p);
+    }
+    ctx->product = p;
+    enum mi_status st = make(e, s, ctx, p);
+    ctx->product = NULL;
     return st;
 }
 
@@ -197,6 +181,7 @@ static enum mi_status run_stage(struct engine *e, struct stage *s) {
 enum mi_status graph_run(struct engine *e) {
     for (size_t i = 0; i < e->n_stages; i++) {
         if (mi_control_stop_wanted(e->control)) return MI_STOPPED;
+        if (!e->stages[i]->wanted) continue;
         MI_TRY(run_stage(e, e->stages[i]));
         mt_mem_release(e->device); /* the next stage has other shapes */
     }

@@ -13,14 +13,16 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "src/bench/bench.h"
 
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv); /* gets what follows the name */
     const char *help;
 } commands[] = {
-    {"run", run_command, "RUN_DIR   compute a run (WORKSPACE/runs/NNNN)"},
+    {"run", run_command, "RUN_DIR [--until STAGE]   compute a run (WORKSPACE/runs/NNNN)"},
     {"catalogue", catalogue_command, "          print the tables of models, defenses, attacks, datasets and metrics as C"},
+    {"bench", bench_main, "          time real training steps and attacks on this machine"},
     {"doctor", doctor_command, "          versions, devices, threads"},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

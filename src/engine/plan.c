@@ -217,7 +217,28 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     return need(e, s, i) ? MI_OK : mi_error_status();
 }
 
-enum mi_status plan_make(struct engine *e) {
+static void want(struct stage *s) {
+    if (!s || s->wanted) return;
+    s->wanted = true;
+    want(s->data);
+    want(s->pub);
+    want(s->target);
+    want(s->prior);
+    want(s->judge);
+    want(s->attack);
+}
+
+/* Marks the stages of kind `until` (NULL = every stage) and what they need. */
+static enum mi_status mark_wanted(struct engine *e, const char *until) {
+    bool known = !until;
+    for (int k = 0; k < ST_KINDS; k++) known = known || strcmp(ops[k]->word, until) == 0;
+    if (!known) return mi_fail(MI_E_USAGE, "--until %s: must be data, target, judge, prior, attack or score", until);
+    for (size_t i = 0; i < e->n_stages; i++)
+        if (!until || strcmp(ops[e->stages[i]->kind]->word, until) == 0) want(e->stages[i]);
+    return MI_OK;
+}
+
+enum mi_status plan_make(struct engine *e, const char *until) {
     const struct mi_values *target = e->spec->section[MI_SEC_TARGET];
     size_t targets = 0;
     for (size_t i = 0; i < e->spec->n_cells; i++) MI_TRY(plan_cell(e, i));
@@ -225,5 +246,5 @@ enum mi_status plan_make(struct engine *e) {
     if (targets > 1 && *mi_values_text(target, "checkpoint"))
         return mi_fail(MI_E_INPUT, "[target] checkpoint is one finished network, but this run has %zu targets: name one "
                        "model and one defense", targets);
-    return MI_OK;
+    return mark_wanted(e, until);
 }

@@ -97,6 +97,7 @@ static json_t *describe_stages(const struct engine *e) {
     json_t *list = json_array();
     for (size_t i = 0; i < e->n_stages; i++) {
         const struct stage *s = e->stages[i];
+        if (!s->wanted) continue;
         json_t *cells = json_array();
         for (size_t k = 0; k < s->n_cells; k++)
             json_array_append_new(cells, json_string(e->spec->cells[s->cells[k]].id));
@@ -149,9 +150,9 @@ static void engine_close(struct engine *e) {
     if (e->lock_fd >= 0) close(e->lock_fd);
 }
 
-static enum mi_status session(struct engine *e) {
+static enum mi_status session(struct engine *e, const char *until) {
     MI_TRY(settle_machine(e));
-    MI_TRY(plan_make(e));
+    MI_TRY(plan_make(e, until));
     e->scores = mi_calloc(e->spec->n_cells, sizeof(*e->scores));
     if (!e->scores) return MI_E_NOMEM;
     announce(e);
@@ -165,8 +166,9 @@ int run_command(int argc, char **argv) {
     pthread_t listener;
     bool listening = false;
     sigset_t set;
-    if (argc != 1) {
-        fprintf(stderr, "usage: midre-engine run WORKSPACE/runs/NNNN\n");
+    const char *until = argc == 3 && strcmp(argv[1], "--until") == 0 ? argv[2] : NULL;
+    if (argc != 1 && !until) {
+        fprintf(stderr, "usage: midre-engine run WORKSPACE/runs/NNNN [--until STAGE]\n");
         return mi_exit_code(MI_E_USAGE);
     }
     sigemptyset(&set); /* before any thread: all inherit it */
@@ -176,7 +178,7 @@ int run_command(int argc, char **argv) {
     enum mi_status st = locate(&e, argv[0]);
     if (st == MI_OK) st = open_files(&e);
     if (st == MI_OK) listening = pthread_create(&listener, NULL, signals, e.control) == 0;
-    if (st == MI_OK) st = session(&e);
+    if (st == MI_OK) st = session(&e, until);
     if (st != MI_OK && st != MI_STOPPED) fprintf(stderr, "midre-engine: %s\n", mi_error_text());
     if (e.journal) conclude(&e, st);
     if (listening) {

@@ -1,8 +1,8 @@
 /* product.c - finished stages on disk: made aside, completed by one rename, checked when used.
  *
- * Work goes on in <fp>.work/.  Commit removes what is only needed while working (checkpoints, parts, temporary files),
- * syncs and hashes every remaining file, writes product.json with the list, and renames the folder to <fp>/.  At every
- * instant there is a whole product or none.  A product that fails its check is moved aside, never used, never deleted.
+ * Work goes on in <fp>.work/.  Commit syncs and hashes every file but those only needed while working (checkpoints,
+ * parts, temporary files), writes product.json with the list, renames the folder to <fp>/, and only then removes those:
+ * a kill at any instant finds the checkpoints or the whole product.  A product that fails its check is moved aside, never used, never deleted.
  *
  * Two runs may want the same product at once: whoever begins takes a lock inside the work folder, the other one is
  * told who works.  The lock goes when its holder dies; the work that is left is then taken over. */
@@ -190,7 +190,7 @@ static enum mi_status take_file(const struct mi_product *p, const char *name, js
     if (!path) return MI_E_NOMEM;
     enum mi_status status = MI_OK;
     if (lstat(path, &st) != 0) status = mi_fail_errno("look at", path);
-    else if (is_scratch(name)) status = mi_remove_tree(path);
+    else if (is_scratch(name)) status = MI_OK; /* goes when the product is whole: a kill before that needs it */
     else if (!S_ISREG(st.st_mode))
         status = mi_fail(MI_E_INTERNAL, "%s is not a regular file; products hold only files", path);
     else {
@@ -225,6 +225,18 @@ static enum mi_status write_facts(const struct mi_product *p, json_t *facts) {
     return status;
 }
 
+/* What was only needed while working.  Left-overs do no harm, so trouble here is none. */
+static void remove_scratch(const struct mi_product *p) {
+    DIR *dir = opendir(p->dir);
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (!is_scratch(e->d_name) || strcmp(e->d_name, FACTS_FILE) == 0) continue;
+        char *path = mi_product_file(p, e->d_name);
+        if (path) unlink(path);
+        free(path);
+    }
+    if (dir) closedir(dir);
+}
+
 /* The rename that makes it a product.  If another engine was first, its equal product stays and ours goes. */
 static enum mi_status publish(struct mi_product *p) {
     MI_TRY(mi_sync_path(p->work));
@@ -236,6 +248,7 @@ static enum mi_status publish(struct mi_product *p) {
     else if (rename(p->work, p->dir) != 0) status = mi_fail_errno("rename into", p->dir);
     if (status == MI_OK) status = mi_sync_parent(p->dir);
     if (status == MI_OK) {
+        remove_scratch(p);
         unlink(lock);
         close(p->lock);
         p->lock = -1;
