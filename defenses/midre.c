@@ -261,7 +261,7 @@ const struct mi_defense_desc mi_defense_midre = {
              .title = "MIDRE",
              .help = "Random erasing: every training image loses a random square in every step, so no whole face of "
                      "the private people is ever learnt.",
-             .paper = "Tran, Nguyen, Abdollahzadeh, Cheung: Random Erasing vs. Model Inversion: A Promising Defense or "
+             .paper = "Tran, Nguyen et al.: Random Erasing vs. Model Inversion: A Promising Defense or "
                       "a False Hope?, TMLR 2025",
              .settings = settings,
              .tags = "input square"},
