@@ -15,6 +15,9 @@
 #include "engine.h"
 #include "src/bench/bench.h"
 
+/* The bench reads its options like a program of its own: its name is the word before them. */
+static int bench_command(int argc, char **argv) { return bench_main(argc + 1, argv - 1); }
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv); /* gets what follows the name */
@@ -22,7 +25,7 @@ static const struct {
 } commands[] = {
     {"run", run_command, "RUN_DIR [--until STAGE]   compute a run (WORKSPACE/runs/NNNN)"},
     {"catalogue", catalogue_command, "          print the tables of models, defenses, attacks, datasets and metrics as C"},
-    {"bench", bench_main, "          time real training steps and attacks on this machine"},
+    {"bench", bench_command, "          time real training steps and attacks on this machine"},
     {"doctor", doctor_command, "          versions, devices, threads"},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
