@@ -14,8 +14,8 @@ static enum mi_status rm(struct cli *c) {
 const struct cli_command cli_cmd_rm = {
     .name = "rm",
     .args = "RUN ...",
-    .brief = "Remove runs: spec, journal, pictures (trained products stay in the cache)",
-    .help = "Refused while a run's engine is alive: stop it first.",
+    .brief = "Remove runs (trained networks stay in the cache)",
+    .help = "Spec, journal and pictures go.  Refused while a run's engine is alive: stop it first.",
     .min_args = 1,
     .max_args = -1,
     .exec = rm,

@@ -7,7 +7,7 @@ static enum mi_status stop(struct cli *c) { return cli_steer(c, "stop", "stops a
 const struct cli_command cli_cmd_stop = {
     .name = "stop",
     .args = "RUN",
-    .brief = "Stop a run after its current step; `midre resume` goes on from there",
+    .brief = "Stop a run after its step; `midre resume` goes on from there",
     .min_args = 1,
     .max_args = 1,
     .exec = stop,

@@ -91,8 +91,9 @@ void cli_print_command(FILE *out, const struct cli_command *cmd) {
 
 void cli_print_help(FILE *out) {
     int width = prose_width(out);
-    fputs("midre " MIDRE_VERSION " - how much of the private training photos leaks out of a classifier, and what "
-          "does stopping it cost?\n\n"
+    cli_fold(out, "midre " MIDRE_VERSION ": how much of its private training photos leaks out of a classifier, and what does "
+             "stopping that cost?", 0, width);
+    fputs("\n"
           "usage: midre                       the workbench (demo ready to start)\n"
           "       midre COMMAND [words] [--options]\n\n",
           out);
@@ -104,6 +105,6 @@ void cli_print_help(FILE *out) {
         free(line);
     }
     fputs("\n`midre help COMMAND` explains one; `midre help settings` lists what a spec may say.\n"
-          "Exit codes: 0 fine, 2 wrong usage, 3 bad setting or file, 4 something missing, 5 device, 6 disk, 70 defect.\n",
+          "Exit codes: 0 fine, 2 usage, 3 bad setting or file, 4 missing, 5 device, 6 disk, 70 defect.\n",
           out);
 }

@@ -103,24 +103,36 @@ static void rule(FILE *out, const struct layout *l, int width) {
     fputc('\n', out);
 }
 
-static void text_notes(const struct mi_table *t, const struct layout *l, const char *left_out, FILE *out) {
+/* "Not shown at this width: a, b, c." in lines of at most `width`. */
+static void left_out_note(const char *names, int width, FILE *out) {
+    int col = fprintf(out, "Not shown at this width:");
+    for (const char *p = names; *p;) {
+        int n = (int)strcspn(p, ",");
+        if (col + 2 + n > width) fputs("\n  ", out), col = 1;
+        col += fprintf(out, " %.*s%c", n, p, p[n] ? ',' : '.');
+        p += n + (p[n] ? 2 : 0);
+    }
+    fputc('\n', out);
+}
+
+static void text_notes(const struct mi_table *t, const struct layout *l, const char *left_out, int width, FILE *out) {
     bool synthetic = false, published = false, op = false;
     for (size_t i = 0; i < t->n; i++) {
         synthetic |= t->rows[i].s.synthetic;
         published |= t->rows[i].published;
         op |= t->rows[i].s.overpriced;
     }
-    fprintf(out, "\n%s = attack accuracy lost per point of accuracy given up, against the undefended row.\n",
+    fprintf(out, "\n%s: attack accuracy lost per point of accuracy given up (against no defense).\n",
             l->utf8 ? "Δ" : "Delta");
     if (op) fputs("OP: accuracy did not fall, so there is no ratio.\n", out);
     if (synthetic) fputs("synthetic: rendered faces, not photographs of people.\n", out);
     if (published) fputs("Tab.: numbers printed in the paper; run: measured here.\n", out);
-    if (*left_out) fprintf(out, "Not shown at this width: %s.\n", left_out);
+    if (*left_out) left_out_note(left_out, width, out);
 }
 
 static void print_text(const struct mi_table *t, FILE *out, int width) {
     if (t->n == 0) {
-        fputs("No scores yet: `midre run SPEC.ini` measures, `midre table --published` shows the paper's numbers.\n", out);
+        fputs("No scores yet: `midre run SPEC.ini` measures them; --published shows the paper's.\n", out);
         return;
     }
     struct layout l = {.utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8")};
@@ -137,7 +149,7 @@ static void print_text(const struct mi_table *t, FILE *out, int width) {
         }
         text_line(out, &l, r);
     }
-    text_notes(t, &l, left_out, out);
+    text_notes(t, &l, left_out, width, out);
 }
 
 /* ---- escaping ------------------------------------------------------------------------------------------------------ */
