@@ -60,7 +60,11 @@ enum mi_status mi_fail_context(const char *fmt, ...) {
     if (slot.status == MI_OK) return mi_fail(MI_E_INTERNAL, "%s: failed without saying why", context);
     memcpy(old, slot.text, sizeof old);
     int n = snprintf(slot.text, sizeof slot.text, "%s: ", context);
-    if (n > 0 && n < TEXT_MAX) snprintf(slot.text + n, sizeof slot.text - (size_t)n, "%s", old);
+    if (n > 0 && n < TEXT_MAX - 1) {
+        size_t room = sizeof slot.text - 1 - (size_t)n, length = strnlen(old, room);
+        memcpy(slot.text + n, old, length);
+        slot.text[(size_t)n + length] = '\0';
+    }
     trim_torn_utf8(slot.text);
     make_printable(slot.text);
     return slot.status;
