@@ -52,6 +52,11 @@ bool mt_built_with_cuda(void);
 enum mi_status mt_device_parse(const char *text, mt_device *out);
 enum mi_status mt_device_use(mt_device d);
 enum mi_status mt_sync(mt_device d);
+/* For CUDA kernels: libtorch's current stream as a cudaStream_t (NULL: the default stream, or no GPU), and the address
+ * of a tensor's first element on whatever device it is. */
+void *mt_cuda_stream(mt_device d);
+void *mt_data_device(mt_tensor *t);
+int mt_strides(const mt_tensor *t, int64_t out[MT_MAXDIM]);  /* elements from one index to the next; returns the rank */
 void mt_device_name(mt_device d, char *out, int cap);      /* "NVIDIA H200", "AMD EPYC (2 threads)" */
 enum mi_status mt_mem_info(mt_device d, uint64_t *used, uint64_t *total, uint64_t *peak);
 void mt_mem_release(mt_device d);                          /* emptyCache or malloc_trim: between phases only */

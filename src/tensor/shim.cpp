@@ -571,9 +571,11 @@ bool mt_cpu_bf16_fast(void) {
 mt_scope *mt_scope_begin(const char *name) {
     try {
         if (self.spare.empty()) {
-            self.spare.reserve(self.open.size() + 1); /* so that ending a scope never allocates */
+            self.spare.reserve(self.open.size() + 8);
             self.spare.push_back(new mt_scope);
         }
+        if (self.spare.capacity() < self.spare.size() + self.open.size())
+            self.spare.reserve(2 * (self.spare.size() + self.open.size())); /* so that ending a scope never allocates */
         self.open.push_back(self.spare.back());
     } catch (...) {
         self.args = 0;
@@ -582,7 +584,6 @@ mt_scope *mt_scope_begin(const char *name) {
     }
     mt_scope *s = self.spare.back();
     self.spare.pop_back();
-    self.spare.reserve(self.open.size() + self.spare.size());
     std::snprintf(s->name, sizeof s->name, "%s", name ? name : "");
     s->open = true;
     return s;
@@ -842,6 +843,13 @@ void *mt_data(mt_tensor *t) {
     if (t->t.is_cpu()) return t->t.data_ptr();
     record(MI_E_INTERNAL, __func__, "the tensor is on a GPU");
     return nullptr;
+}
+
+int mt_strides(const mt_tensor *t, int64_t out[MT_MAXDIM]) {
+    int64_t shape[MT_MAXDIM];
+    int nd = mt_shape(t, shape);
+    for (int i = 0; i < nd; i++) out[i] = t->t.stride(i);
+    return nd;
 }
 
 void *mt_data_device(mt_tensor *t) { return ok(__func__, t) ? t->t.data_ptr() : nullptr; }
