@@ -91,10 +91,10 @@ enum mi_status mi_make_dirs(const char *path) {
         *c = '\0';
         struct stat st;
         if (mkdir(work, 0777) != 0 && !(errno == EEXIST && stat(work, &st) == 0 && S_ISDIR(st.st_mode))) {
-            if (errno == EEXIST) errno = ENOTDIR;
-            status = mi_fail_errno("make folder", work);
-            /* A folder that cannot be made is a place that cannot be written, whatever the reason. */
-            if (status == MI_E_MISSING) status = MI_E_DISK;
+            /* Whatever the reason: a folder that cannot be made is a place that cannot be written. */
+            status = errno == EEXIST || errno == ENOTDIR || errno == ENOENT
+                         ? mi_fail(MI_E_DISK, "cannot make folder %s: something else is in its place", work)
+                         : mi_fail_errno("make folder", work);
         }
         *c = end;
         if (end == '\0') break;
