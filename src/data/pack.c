@@ -61,13 +61,12 @@ enum mi_status mi_pack_sums(const uint8_t *data, size_t bytes, uint8_t *sums) {
     return mi_parallel((bytes + MI_PACK_CHUNK - 1) / MI_PACK_CHUNK, sum_chunk, &s, NULL, NULL);
 }
 
-enum mi_status mi_pack_seal(const struct mi_pack_head *head, const void *text, const void *sums, uint8_t seal[32]) {
+enum mi_status mi_pack_seal(const struct mi_pack_head *head, const uint8_t *rest, uint8_t seal[32]) {
     struct mi_pack_head clean = *head;
     memset(clean.seal, 0, sizeof clean.seal);
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) && EVP_DigestUpdate(md, &clean, sizeof clean) &&
-              EVP_DigestUpdate(md, text, head->text_bytes) && EVP_DigestUpdate(md, sums, head->chunks * 32) &&
-              EVP_DigestFinal_ex(md, seal, NULL);
+              EVP_DigestUpdate(md, rest, head->data_at - sizeof clean) && EVP_DigestFinal_ex(md, seal, NULL);
     EVP_MD_CTX_free(md);
     return ok ? MI_OK : mi_fail(MI_E_INTERNAL, "SHA-256 is not available from libcrypto");
 }
@@ -230,7 +229,7 @@ static enum mi_status finish(struct builder *b, const char *text, size_t text_by
     uint8_t *sums = b->map + sizeof head + text_bytes;
     memcpy(b->map + sizeof head, text, text_bytes);
     MI_TRY(mi_pack_sums(b->map + b->data_at, head.data_bytes, sums));
-    MI_TRY(mi_pack_seal(&head, text, sums, head.seal));
+    MI_TRY(mi_pack_seal(&head, b->map + sizeof head, head.seal));
     memcpy(b->map, &head, sizeof head);
     if (msync(b->map, b->map_bytes, MS_SYNC) != 0) return disk_error("write", b->tmp, errno);
     if (ftruncate(b->fd, (off_t)end) != 0 || fsync(b->fd) != 0) return disk_error("write", b->tmp, errno);

@@ -62,7 +62,7 @@ static enum mi_status check_sums(const char *path, const struct mi_pack *pack) {
     const struct mi_pack_head *h = pack->map;
     const uint8_t *text = (const uint8_t *)pack->map + sizeof *h, *sums = text + h->text_bytes;
     uint8_t seal[32];
-    MI_TRY(mi_pack_seal(h, text, sums, seal));
+    MI_TRY(mi_pack_seal(h, text, seal));
     if (memcmp(seal, h->seal, sizeof seal) != 0) return damaged(path, "its head has a wrong SHA-256");
     uint8_t *now = mi_calloc(h->chunks ? h->chunks : 1, 32);
     if (!now) return MI_E_NOMEM;

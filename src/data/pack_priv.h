@@ -6,7 +6,7 @@
  *   padding to a page
  *   data: for train, test, public in turn: pixels uint8 [n,size,size,3], padded to 64; labels int32 [n], padded to 64
  *
- * head.seal is the SHA-256 of head (with seal zeroed), text and chunks, so one flipped bit anywhere is found. */
+ * head.seal is the SHA-256 of everything before data (with seal zeroed), so one flipped bit anywhere is found. */
 #ifndef MIDRE_PACK_PRIV_H
 #define MIDRE_PACK_PRIV_H
 
@@ -37,7 +37,7 @@ static inline size_t mi_pack_labels(size_t n) {
 
 /* SHA-256 of every chunk of `data` on all cores into sums[chunks][32]. */
 enum mi_status mi_pack_sums(const uint8_t *data, size_t bytes, uint8_t *sums);
-/* The seal over head, text and chunk sums. */
-enum mi_status mi_pack_seal(const struct mi_pack_head *head, const void *text, const void *sums, uint8_t seal[32]);
+/* The seal over `head` and what follows it up to the data. */
+enum mi_status mi_pack_seal(const struct mi_pack_head *head, const uint8_t *rest, uint8_t seal[32]);
 
 #endif

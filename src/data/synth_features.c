@@ -33,7 +33,7 @@ static void paint_beard(const struct mi_scene *sc, const struct mi_spot *at, flo
     /* Jaw: below a line that climbs to the ears. */
     float line = f->mouth_y + f->beard_line - 0.42f * a * a;
     float around = mi_hill((t * t) / 0.16f + (at->q - f->mouth_y) * (at->q - f->mouth_y) / 0.05f);
-    float jaw = mi_ramp(-0.03f, 0.04f, at->q - line);
+    float edge = f->beard == MI_BEARD_STUBBLE ? 0.10f : 0.035f, jaw = mi_ramp(-edge, edge, at->q - line);
     float chin =
         mi_cover((t * t) / 0.085f + (at->q - f->bottom * 0.88f) * (at->q - f->bottom * 0.88f) / 0.022f - 1, 0.35f);
     float cover = 0;

@@ -149,7 +149,7 @@ static void draw_extras(struct mi_face *f, struct draw *d) {
 }
 
 void mi_face_draw(struct mi_face *f, uint64_t seed, uint32_t person, float difficulty) {
-    struct draw d = {.rng = mi_rng_make(seed, "synthetic person", person, 0), .squeeze = 1.12f - 0.45f * difficulty};
+    struct draw d = {.rng = mi_rng_make(seed, "synthetic person", person, 0), .squeeze = 1.15f - 0.60f * difficulty};
     *f = (struct mi_face){0};
     float u = uniform(&d); /* two soft groups: few people in the middle */
     f->masculine = mi_ramp(0.15f, 0.85f, u);

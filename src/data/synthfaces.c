@@ -49,7 +49,7 @@ static const struct mi_setting settings[] = {
      .help = "Photos of each public person"},
     {.name = "difficulty",
      .type = MI_REAL,
-     .def = "0.5",
+     .def = "0.6",
      .min = 0,
      .max = 1,
      .help = "0 = people differ a lot and photos little; 1 = look-alikes in very different photos"},
