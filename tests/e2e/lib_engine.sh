@@ -1,0 +1,69 @@
+# tests/e2e/lib_engine.sh - what the end-to-end tests of the engine share: a tiny experiment and TAP lines.
+# The experiment is complete and small: 8 rendered people, two defenses, a real GAN, a real inversion, a judge.
+: "${ENGINE_BIN:?}" "${TEST_TMP:=$(mktemp -d)}"
+n=0 bad=0
+ok() { n=$((n + 1)); echo "ok $n - $1"; }
+not_ok() { n=$((n + 1)); bad=1; echo "not ok $n - $1"; [ -n "${2:-}" ] && echo "# $2"; }
+check() { # name, command...
+    local name=$1
+    shift
+    if "$@"; then ok "$name"; else not_ok "$name" "$*"; fi
+}
+
+write_spec() { # file
+    cat >"$1" <<SPEC
+[run]
+name = tiny
+seed = 4
+device = cpu
+precision = fp32
+threads = 2
+checkpoint_every = 0
+report_every = 0.1
+[data]
+name = synthfaces
+size = 32
+[data.synthfaces]
+identities = 8
+photos = 20
+public_identities = 100
+public_photos = 2
+difficulty = 0.2
+[target]
+model = quick
+epochs = 6
+batch = 16
+[judge]
+model = quickres
+size = 32
+epochs = 6
+batch = 16
+keep = best
+[defense]
+name = none, midre
+[attack]
+name = gmi
+identities = 3
+restarts = 2
+[attack.gmi]
+gan_steps = 12
+gan_batch = 16
+gan_width = 16
+iterations = 25
+SPEC
+}
+
+new_run() { # workspace -> its run folder
+    mkdir -p "$1/runs/0001"
+    write_spec "$1/runs/0001/spec.ini"
+    echo "$1/runs/0001"
+}
+
+# The bytes of every product, without what is told about when and where it was made.
+product_sums() { # workspace
+    (cd "$1/cache" && find . -type f ! -name product.json ! -name '*.lock' | LC_ALL=C sort | xargs sha256sum)
+}
+# The table rows and verdicts, without times; a later session repeats them, so the last of each counts.
+rows() { # run folder
+    grep -hE '"t":"(score|recon)"' "$1/journal.jsonl" | sed 's/,"v":1,"at":[0-9.]*//' | LC_ALL=C sort -u
+}

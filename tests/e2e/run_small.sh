@@ -1,0 +1,64 @@
+#!/bin/bash
+# tests/e2e/run_small.sh - one tiny experiment from spec to score, then the same again from the cache.
+set -u
+cd "$(dirname "$0")" || exit 2
+. ./lib_engine.sh
+ws=$TEST_TMP/run_small
+run=$(new_run "$ws")
+journal=$run/journal.jsonl
+count() { grep -c "$1" "$journal"; }
+
+"$ENGINE_BIN" run "$run" >"$TEST_TMP/run_small.log" 2>&1
+rc=$?
+[ $rc -eq 0 ] && ok "the run ends with exit code 0" || not_ok "the run ends with exit code 0" "$rc: $(tail -n 2 "$TEST_TMP/run_small.log")"
+check "the last state is done" grep -q '"state":"done"' <(tail -n 1 "$journal")
+check "two rows of the table" [ "$(count '"t":"score"')" = 2 ]
+check "a verdict on every image" [ "$(count '"t":"recon"')" = 12 ]
+check "one judge for both targets" [ "$(count '"kind":"judge","state":"done"')" = 1 ]
+check "one prior for both targets" [ "$(count '"kind":"prior","state":"done"')" = 1 ]
+check "two targets" [ "$(count '"kind":"target","state":"done"')" = 2 ]
+check "numbers are labelled synthetic" [ "$(grep '"t":"score"' "$journal" | grep -c '"synthetic":true')" = 2 ]
+check "the defended row has a trade-off" grep -q '"defense":"midre".*"overpriced":' "$journal"
+check "queries are counted: 3 ids x 2 restarts x 25 steps" grep -q '"t":"score".*"queries":150' "$journal"
+check "curves are written" grep -q '"t":"scalars".*"loss/train"' "$journal"
+check "the judge learned" awk -F'"judge_acc":' '/"t":"score"/ { split($2, a, ","); good = a[1] > 50 } END { exit !good }' "$journal"
+for kind in train samples recon photo; do
+    file=$(grep "\"t\":\"atlas\".*\"kind\":\"$kind\"" "$journal" | tail -n 1 | sed 's/.*"file":"\([^"]*\)".*/\1/')
+    check "a picture of kind $kind" [ "$(head -c 4 "$run/$file" | od -An -tx1 | tr -d ' ')" = 89504e47 ]
+done
+check "no work in progress is left" [ -z "$(find "$ws/cache" -name '*.work')" ]
+check "no checkpoints are left" [ -z "$(find "$ws/cache" -name 'ckpt-*')" ]
+
+before=$(rows "$run") curves=$(count '"t":"scalars"')
+"$ENGINE_BIN" run "$run" >>"$TEST_TMP/run_small.log" 2>&1
+check "again: everything is found in the cache" [ "$(count '"state":"cached"')" = 8 ]
+check "again: nothing is made twice" [ "$(count '"kind":"target","state":"done"')" = 2 ]
+check "again: the same rows and verdicts" [ "$(rows "$run")" = "$before" ]
+check "again: curves are shown again" [ "$(count '"t":"scalars"')" -ge $((curves + curves / 2)) ]
+
+# A damaged product is named, set aside and made again, with the same bytes.
+judge=$(find "$ws/cache/judge" -name model.safetensors)
+sum=$(sha256sum <"$judge")
+printf 'x' | dd of="$judge" bs=1 seek=5000 conv=notrunc 2>/dev/null
+check "the damage is real" [ "$(sha256sum <"$judge")" != "$sum" ]
+"$ENGINE_BIN" run "$run" >>"$TEST_TMP/run_small.log" 2>&1
+check "a damaged product is named in the journal" grep -q '"level":"warn","text":"judge.*damaged' "$journal"
+check "and made again, byte for byte" [ "$(sha256sum <"$judge")" = "$sum" ]
+
+# Errors speak: wrong folder, wrong spec.
+"$ENGINE_BIN" run "$TEST_TMP/nowhere" 2>"$TEST_TMP/err"
+check "a missing run folder exits with 4" [ $? -eq 4 ]
+check "and is named" grep -q nowhere "$TEST_TMP/err"
+mkdir -p "$ws/runs/0002"
+sed 's/quickres/quickrez/' "$run/spec.ini" >"$ws/runs/0002/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0002" 2>"$TEST_TMP/err"
+check "a wrong spec exits with 3" [ $? -eq 3 ]
+check "with a guess what was meant" grep -q 'quickres' "$TEST_TMP/err"
+check "and the run's journal says failed" grep -q '"state":"failed"' "$ws/runs/0002/journal.jsonl"
+mkdir -p "$ws/runs/0003"
+sed 's/difficulty = 0.2/difficulty = 0.21/' "$run/spec.ini" >"$ws/runs/0003/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0003" --until target 2>"$TEST_TMP/err"
+check "a run may end after its targets" [ $? -eq 0 ]
+check "and then trains no judge" [ "$(grep -c '"kind":"judge"' "$ws/runs/0003/journal.jsonl")" = 0 ]
+echo "1..$n"
+exit $bad
