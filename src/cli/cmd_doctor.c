@@ -77,9 +77,10 @@ static enum mi_status engine_lines(struct cli *c) {
     int rc = posix_spawn(&pid, path, NULL, NULL, argv, environ);
     while (rc == 0 && waitpid(pid, &w, 0) < 0 && errno == EINTR) {}
     enum mi_status st = MI_OK;
-    if (rc != 0) st = mi_fail(MI_E_MISSING, "cannot start %s: %s", path, strerror(rc));
-    else if (!WIFEXITED(w)) st = mi_fail(MI_E_INTERNAL, "%s doctor was killed by signal %d", path, WTERMSIG(w));
-    else if (WEXITSTATUS(w)) c->exit_code = WEXITSTATUS(w), st = mi_fail(MI_E_INTERNAL, "the engine found a problem, see above");
+    if (rc != 0) st = mi_fail(MI_E_MISSING, "cannot start it: %s", strerror(rc));
+    else if (!WIFEXITED(w)) st = mi_fail(MI_E_INTERNAL, "its check was killed by signal %d", WTERMSIG(w));
+    else if (WEXITSTATUS(w)) c->exit_code = WEXITSTATUS(w), st = mi_fail(MI_E_INTERNAL, "it found a problem, see above");
+    if (st != MI_OK) line(false, "engine", mi_error_text());
     free(path);
     return st;
 }
@@ -87,8 +88,14 @@ static enum mi_status engine_lines(struct cli *c) {
 static enum mi_status doctor(struct cli *c) {
     puts("   midre      " MIDRE_VERSION);
     terminal_lines();
-    enum mi_status ws = workspace_line(c), assets = assets_line(), engine = engine_lines(c);
-    return ws != MI_OK ? ws : assets != MI_OK ? assets : engine;
+    enum mi_status ws = workspace_line(c), worst = ws;
+    mi_error_clear(); /* each line shows its own message */
+    enum mi_status assets = assets_line();
+    mi_error_clear();
+    enum mi_status engine = engine_lines(c);
+    if (worst == MI_OK) worst = assets != MI_OK ? assets : engine;
+    mi_error_clear();
+    return worst == MI_OK ? MI_OK : mi_fail(worst, "something above is marked !!; runs need it");
 }
 
 const struct cli_command cli_cmd_doctor = {

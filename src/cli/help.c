@@ -104,7 +104,7 @@ void cli_print_help(FILE *out) {
         fprintf(out, "%.*s\n", width, line);
         free(line);
     }
-    fputs("\n`midre help COMMAND` explains one; `midre help settings` lists what a spec may say.\n"
-          "Exit codes: 0 fine, 2 usage, 3 bad setting or file, 4 missing, 5 device, 6 disk, 70 defect.\n",
-          out);
+    fputc('\n', out);
+    cli_fold(out, "`midre help COMMAND` explains one; `midre help settings` lists what a spec may say.\n"
+             "Exit codes: 0 fine, 2 usage, 3 bad setting or file, 4 missing, 5 device, 6 disk, 70 defect.", 0, width);
 }

@@ -4,7 +4,6 @@
  * LC_CTYPE is taken from the environment; numbers keep their '.' in every locale.  A bare `midre`, or a word that is
  * an existing file, opens the workbench. */
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,18 +15,34 @@ static bool is_file(const char *word) {
     return stat(word, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* The command of this line; *skip receives how many words it took. */
-static const struct cli_command *choose(int argc, char **argv, int *skip) {
-    *skip = 1;
-    if (argc < 2) return *skip = 0, cli_find("ui");
-    const char *word = argv[1];
-    if (!strcmp(word, "--version") || !strcmp(word, "-V")) return cli_find("version");
-    if (!strcmp(word, "--help") || !strcmp(word, "-h")) return cli_find("help");
+/* Index of the first word behind a leading --workspace, which may stand before the command. */
+static int first_word(int argc, char **argv) {
+    int i = 1;
+    while (i < argc && (!strncmp(argv[i], "-w", 2) || !strncmp(argv[i], "--workspace", 11)))
+        i += strchr(argv[i], '=') || (argv[i][1] == 'w' && argv[i][2]) ? 1 : 2;
+    return i;
+}
+
+static bool is_command(const char *word) {
     for (int i = 0; cli_commands[i]; i++) {
-        if (!strcmp(cli_commands[i]->name, word)) return cli_commands[i];
+        if (!strcmp(cli_commands[i]->name, word)) return true;
     }
-    if (word[0] == '-' || is_file(word)) return *skip = 0, cli_find("ui");
-    return cli_find(word);
+    return false;
+}
+
+/* The command of this line, NULL with a message.  Its own word is taken out of argv, the rest moves up. */
+static const struct cli_command *choose(int *argc, char **argv) {
+    int at = first_word(*argc, argv);
+    if (at >= *argc) return cli_find("ui");
+    const struct cli_command *command = NULL;
+    const char *word = argv[at];
+    if (!strcmp(word, "--version") || !strcmp(word, "-V")) command = cli_find("version");
+    else if (!strcmp(word, "--help") || !strcmp(word, "-h")) command = cli_find("help");
+    else if (word[0] == '-' || (!is_command(word) && is_file(word))) return cli_find("ui");
+    else command = cli_find(word);
+    for (int i = at; i + 1 < *argc; i++) argv[i] = argv[i + 1];
+    --*argc;
+    return command;
 }
 
 static int report(const struct cli *c, enum mi_status st) {
@@ -40,14 +55,11 @@ static int report(const struct cli *c, enum mi_status st) {
 
 int main(int argc, char **argv) {
     setlocale(LC_CTYPE, "");
-    signal(SIGPIPE, SIG_IGN); /* `midre table | head`: a failed write is reported where it happens */
     struct cli c = {0};
-    int skip = 0;
-    const struct cli_command *command = choose(argc, argv, &skip);
+    const struct cli_command *command = choose(&argc, argv);
     enum mi_status st = MI_E_USAGE;
     if (command) {
-        int first = argc < 2 ? 1 : 1 + skip;
-        st = cli_parse(&c, command, argc - first, argv + first);
+        st = cli_parse(&c, command, argc - 1, argv + 1);
         if (st == MI_OK && cli_has(&c, "help")) cli_print_command(stdout, command);
         else if (st == MI_OK) st = command->exec(&c);
     }

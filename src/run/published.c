@@ -147,7 +147,9 @@ static enum mi_status add_row(struct mi_table *t, const struct tsv *f, size_t i,
     bool letter = isupper((unsigned char)setup[0]) && setup[1] == '.';
     r->published = true;
     r->source = letter ? mi_format("Tab. %s", setup)
-                : !strncmp(setup, "Tab.", 4) && setup[4] != ' ' ? mi_format("Tab. %s", setup + 4) : mi_strdup(setup);
+                : !strncmp(setup, "Tab.", 4) && setup[4] != ' ' ? mi_format("Tab. %s", setup + 4)
+                : !strncmp(setup, "Koh et al.", 10)             ? mi_strdup("Koh et al.") /* their project page */
+                                                                : mi_strdup(setup);
     s->model = our_name(names, "model", field(f, i, "architecture"));
     s->attack = our_name(names, "attack", field(f, i, "attack"));
     s->data = our_name(names, "data", field(f, i, "dataset"));

@@ -28,8 +28,8 @@ const struct mi_column mi_columns[] = {
     {"attacc",      "AttAcc", "AttAcc", "AttAcc $\\downarrow$", MI_COL_REAL, S(attacc), .digits = 2, .spread = &mi_columns[ATTACC_STD]},
     [TOP5_STD] = {"top5_std", "±", "+-", "$\\pm$", MI_COL_REAL, S(top5_std), .digits = 2, .weight = -1},
     {"top5",        "Top-5", "Top-5", "Top-5 $\\downarrow$", MI_COL_REAL, S(top5), .digits = 2, .weight = 4, .spread = &mi_columns[TOP5_STD]},
-    {"knn",         "KNN", "KNN", "KNN $\\uparrow$", MI_COL_REAL, S(knn), .digits = 2, .weight = 2},
-    {"delta",       "Δ", "Delta", "$\\Delta$ $\\uparrow$", MI_COL_REAL, S(tradeoff), .digits = 2, .weight = 1},
+    {"knn",         "KNN", "KNN", "KNN $\\uparrow$", MI_COL_REAL, S(knn), .digits = 2, .weight = 3},
+    {"delta",       "Δ", "Delta", "$\\Delta$ $\\uparrow$", MI_COL_REAL, S(tradeoff), .digits = 2, .weight = 2},
     {"delta_eval",  "δ_eval", "d_eval", "$\\delta_{eval}$ $\\uparrow$", MI_COL_REAL, S(delta_eval), .digits = 2, .weight = 5},
     {"delta_face",  "δ_face", "d_face", "$\\delta_{face}$ $\\uparrow$", MI_COL_REAL, S(delta_face), .digits = 3, .weight = 6},
     {"fid",         "FID", "FID", "FID $\\uparrow$", MI_COL_REAL, S(fid), .digits = 2, .weight = 7},
@@ -46,7 +46,7 @@ const struct mi_column mi_columns[] = {
     {"protocol",    WHERE("Protocol"),  MI_COL_TEXT, S(protocol), .weight = -1},
     {"public_data", WHERE("Public"),    MI_COL_TEXT, R(public_data), .weight = -1},
     {"synthetic",   WHERE("Synthetic"), MI_COL_FLAG, S(synthetic), .weight = -1},
-    {"source",      WHERE("Source"),    MI_COL_TEXT, R(source), .weight = 3},
+    {"source",      WHERE("Source"),    MI_COL_TEXT, R(source), .weight = 1},
     {.name = NULL},
 };
 /* clang-format on */
@@ -103,7 +103,6 @@ void mi_column_text(const struct mi_column *c, const struct mi_row *r, const cha
     out[0] = '\0';
     if (c->type == MI_COL_TEXT) {
         bool variant = c->at == S(defense) && r->variant && *r->variant;
-        /* A remark of the paper's ("adaptive attack") stands beside the name, settings stand in brackets. */
         snprintf(out, size, "%s%s%s%s", text_at(c, r), variant ? "(" : "", variant ? r->variant : "", variant ? ")" : "");
     } else if (c->type == MI_COL_FLAG) {
         snprintf(out, size, "%s", v != 0 ? "synthetic" : "");

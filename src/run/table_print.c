@@ -13,6 +13,8 @@
 
 #define MAX_COLUMNS 40
 #define CELL 256
+#define DEAR 3 /* columns up to this weight are worth narrower gaps */
+#define SHORT 14 /* a word column is cut to this before another column is left out */
 
 /* Columns a UTF-8 text takes: code points.  The table's words have no wide or combining characters. */
 static int display_width(const char *s) {
@@ -34,6 +36,7 @@ static bool has_value(const struct mi_table *t, const struct mi_column *c) {
 
 struct layout {
     bool utf8;
+    int gap;                /* blanks between columns */
     int width[MAX_COLUMNS]; /* of column i; 0 = not shown */
 };
 
@@ -53,8 +56,8 @@ static int column_width(const struct mi_table *t, const struct layout *l, const 
 
 static int total_width(const struct layout *l) {
     int sum = 0;
-    for (int i = 0; mi_columns[i].name; i++) sum += l->width[i] ? l->width[i] + 2 : 0;
-    return sum > 2 ? sum - 2 : 0;
+    for (int i = 0; mi_columns[i].name; i++) sum += l->width[i] ? l->width[i] + l->gap : 0;
+    return sum > l->gap ? sum - l->gap : 0;
 }
 
 /* Chooses what fits; `left_out` receives the headings that do not. */
@@ -64,10 +67,19 @@ static void lay_out(const struct mi_table *t, int width, struct layout *l, char 
         l->width[i] = shown ? column_width(t, l, &mi_columns[i]) : 0;
     }
     left_out[0] = '\0';
+    if (width > 0 && total_width(l) > width) {
+        for (int i = 0; mi_columns[i].name; i++) {
+            if (mi_columns[i].type == MI_COL_TEXT && l->width[i] > SHORT) l->width[i] = SHORT;
+        }
+    }
     while (width > 0 && total_width(l) > width) {
         int worst = -1;
         for (int i = 0; mi_columns[i].name; i++) {
             if (l->width[i] && mi_columns[i].weight > (worst < 0 ? 0 : mi_columns[worst].weight)) worst = i;
+        }
+        if (l->gap > 1 && (worst < 0 || mi_columns[worst].weight <= DEAR)) {
+            l->gap = 1;
+            continue;
         }
         if (worst < 0) break;
         l->width[worst] = 0;
@@ -76,11 +88,22 @@ static void lay_out(const struct mi_table *t, int width, struct layout *l, char 
     }
 }
 
-static void put_cell(FILE *out, const char *text, int width, bool right, bool last) {
+/* Cuts UTF-8 text to `width` columns, the last one showing that something is missing. */
+static void shorten(char *cell, size_t size, int width, const struct layout *l) {
+    if (display_width(cell) <= width) return;
+    char *p = cell;
+    for (int n = 0; *p; p++) {
+        if (((unsigned char)*p & 0xC0) != 0x80 && n++ == width - 1) break;
+    }
+    snprintf(p, size - (size_t)(p - cell), "%s", l->utf8 ? "…" : "~");
+}
+
+/* gap < 0: the last column of its line. */
+static void put_cell(FILE *out, const char *text, int width, bool right, int gap) {
     int pad = width - display_width(text);
     if (right) fprintf(out, "%*s%s", pad > 0 ? pad : 0, "", text);
-    else fprintf(out, "%s%*s", text, pad > 0 && !last ? pad : 0, "");
-    if (!last) fputs("  ", out);
+    else fprintf(out, "%s%*s", text, pad > 0 && gap >= 0 ? pad : 0, "");
+    if (gap > 0) fprintf(out, "%*s", gap, "");
 }
 
 static void text_line(FILE *out, const struct layout *l, const struct mi_row *r) {
@@ -93,7 +116,8 @@ static void text_line(FILE *out, const struct layout *l, const struct mi_row *r)
         if (r) mi_column_text(c, r, plus_minus(l), cell, sizeof cell);
         else snprintf(cell, sizeof cell, "%s", heading(l, c));
         if (r && !*cell && c->type != MI_COL_TEXT) snprintf(cell, sizeof cell, "%s", l->utf8 ? "–" : "-");
-        put_cell(out, cell, l->width[i], c->type != MI_COL_TEXT, i == last);
+        shorten(cell, sizeof cell, l->width[i], l);
+        put_cell(out, cell, l->width[i], c->type != MI_COL_TEXT, i == last ? -1 : l->gap);
     }
     fputc('\n', out);
 }
@@ -135,7 +159,7 @@ static void print_text(const struct mi_table *t, FILE *out, int width) {
         fputs("No scores yet: `midre run SPEC.ini` measures them; --published shows the paper's.\n", out);
         return;
     }
-    struct layout l = {.utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8")};
+    struct layout l = {.utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8"), .gap = 2};
     char left_out[512];
     lay_out(t, width, &l, left_out, sizeof left_out);
     text_line(out, &l, NULL);
