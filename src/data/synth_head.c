@@ -185,13 +185,16 @@ static float hair_front(const struct mi_scene *sc, const struct mi_spot *at) {
     float above = line - at->q; /* > 0: over the hairline */
     float open = f->width * f->hair_opening;
     float low = at->q + 0.16f, beside = mi_absf(at->p) - open;
-    if (low > 0) beside -= f->hair_length > 0.2f ? 0.03f * low : 0.45f * low; /* sideburns taper, long hair falls */
-    if (f->hair_cover <= 0) {                                                 /* a ring at the sides only */
+    /* Sideburns taper, long hair falls. */
+    if (low > 0) beside -= f->hair_length > 0.2f ? 0.03f * low : 0.45f * low;
+    if (f->hair_cover <= 0) { /* a ring at the sides only */
         float dq = at->q + 0.12f, ring = mi_absf(at->p) - f->width * 0.86f - dq * dq * 1.6f;
         return ring + ragged * 0.5f;
     }
-    /* Past the head's outline there is nothing but hair. */
-    return mi_maxf(mi_maxf(above, beside), head_distance(f, at->u, at->v) + 0.01f);
+    /* Past the head's outline there is nothing but hair, save for the neck below the chin. */
+    float outside = head_distance(f, at->u, at->v) + 0.01f;
+    if (at->v > 0) outside = mi_minf(outside, mi_absf(at->u) - f->neck);
+    return mi_maxf(mi_maxf(above, beside), outside);
 }
 
 void mi_paint_hair(const struct mi_scene *sc, const struct mi_spot *at, struct mi_rgb *c) {

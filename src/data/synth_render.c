@@ -23,8 +23,8 @@ static void relief(struct mi_scene *sc) {
         add_bump(sc, e * f->eye_x, f->eye_y - 0.02f, f->eye_w * 1.5f, 0.115f, -0.050f);
         add_bump(sc, e * f->eye_x * 1.05f, sc->brow_y - 0.01f, f->eye_w * 1.7f, 0.085f, 0.020f + 0.022f * f->masculine);
         add_bump(sc, e * f->width * 0.55f, f->nose_y - 0.07f - 0.03f * sc->s.smile, 0.20f, 0.17f,
-                 0.045f * f->cheek + 0.03f * sc->s.smile);
-        add_bump(sc, e * f->width * 0.52f, f->mouth_y - 0.02f, 0.15f, 0.20f, -0.022f * (1.4f - f->cheek));
+                 0.032f * f->cheek + 0.022f * sc->s.smile);
+        add_bump(sc, e * f->width * 0.52f, f->mouth_y - 0.02f, 0.15f, 0.20f, -0.014f * (1.4f - f->cheek));
     }
     add_bump(sc, 0, f->mouth_y, f->mouth_w * 1.5f, 0.15f, 0.030f);
     add_bump(sc, 0, f->mouth_y + 0.115f, 0.15f, 0.05f, -0.018f);
@@ -42,7 +42,7 @@ static void set_scene(struct mi_scene *sc, int size) {
     sc->eye_h = f->eye_h * s->lid;
     sc->brow_y = f->brow_y - s->brow_raise * 0.022f;
     sc->mouth_w = f->mouth_w * (1 + 0.16f * s->smile);
-    sc->mouth_up = s->smile * 0.065f - 0.008f;
+    sc->mouth_up = s->smile * 0.075f - 0.004f;
     sc->mouth_gap = s->open * (0.030f + 0.035f * (1 - s->smile * 0.5f));
     sc->shadow_skin = (struct mi_rgb){f->skin.r * 0.62f, f->skin.g * 0.50f, f->skin.b * 0.46f};
     relief(sc);

@@ -103,7 +103,7 @@ static void draw_eyes(struct mi_face *f, struct draw *d) {
     f->bag = trait(d, 0.0f, 0.5f) + 0.5f * f->age;
     f->brow_y = f->eye_y - trait(d, 0.115f, 0.175f) + 0.012f * f->masculine;
     f->brow_thick = trait(d, 0.014f, 0.034f) + 0.016f * f->masculine;
-    f->brow_angle = trait(d, -0.16f, 0.16f);
+    f->brow_angle = trait(d, -0.34f, 0.16f);
     f->brow_arch = trait(d, 0.00f, 0.055f);
     f->brow_length = trait(d, 0.13f, 0.185f);
 }
