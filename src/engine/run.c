@@ -4,6 +4,7 @@
  * each fallback in the journal), plans, runs the stages, and leaves a final state event whatever happened.  SIGTERM and
  * SIGINT mean what `midre stop` means: finish the step, write a checkpoint, end.  Owns everything in struct engine. */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -16,14 +17,35 @@
 #define MIDRE_VERSION "0"
 #endif
 
-/* One thread takes the signals the whole process has blocked. */
-static void *signals(void *control) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    for (int got; sigwait(&set, &got) == 0;) mi_control_request(control, MI_REQ_STOP);
+/* Signals can arrive on any thread, also on those libraries started before main: a handler writes a byte, a thread
+ * turns it into a request. */
+static int signal_pipe[2] = {-1, -1};
+
+static void on_signal(int number) {
+    int saved = errno;
+    ssize_t n = write(signal_pipe[1], number == 0 ? "q" : "s", 1);
+    (void)n; /* a full pipe already holds a stop */
+    errno = saved;
+}
+
+static void *listen_signals(void *control) {
+    for (char c; read(signal_pipe[0], &c, 1) == 1 && c == 's';) mi_control_request(control, MI_REQ_STOP);
     return NULL;
+}
+
+static bool signals_start(struct mi_control *control, pthread_t *thread) {
+    struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    if (pipe2(signal_pipe, O_CLOEXEC) != 0 || pthread_create(thread, NULL, listen_signals, control) != 0) return false;
+    return sigaction(SIGTERM, &act, NULL) == 0 && sigaction(SIGINT, &act, NULL) == 0;
+}
+
+static void signals_stop(pthread_t thread) {
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    on_signal(0);
+    pthread_join(thread, NULL);
+    close(signal_pipe[0]);
+    close(signal_pipe[1]);
 }
 
 /* WORKSPACE/runs/NNNN -> workspace and number. */
@@ -165,26 +187,18 @@ int run_command(int argc, char **argv) {
     struct engine e = {.lock_fd = -1};
     pthread_t listener;
     bool listening = false;
-    sigset_t set;
     const char *until = argc == 3 && strcmp(argv[1], "--until") == 0 ? argv[2] : NULL;
     if (argc != 1 && !until) {
         fprintf(stderr, "usage: midre-engine run WORKSPACE/runs/NNNN [--until STAGE]\n");
         return mi_exit_code(MI_E_USAGE);
     }
-    sigemptyset(&set); /* before any thread: all inherit it */
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
     enum mi_status st = locate(&e, argv[0]);
     if (st == MI_OK) st = open_files(&e);
-    if (st == MI_OK) listening = pthread_create(&listener, NULL, signals, e.control) == 0;
+    if (st == MI_OK) listening = signals_start(e.control, &listener);
     if (st == MI_OK) st = session(&e, until);
     if (st != MI_OK && st != MI_STOPPED) fprintf(stderr, "midre-engine: %s\n", mi_error_text());
     if (e.journal) conclude(&e, st);
-    if (listening) {
-        pthread_cancel(listener); /* sigwait is a cancellation point */
-        pthread_join(listener, NULL);
-    }
+    if (listening) signals_stop(listener);
     engine_close(&e);
     return mi_exit_code(st);
 }

@@ -61,7 +61,7 @@ new_run() { # workspace -> its run folder
 
 # The bytes of every product, without what is told about when and where it was made.
 product_sums() { # workspace
-    (cd "$1/cache" && find . -type f ! -name product.json ! -name '*.lock' | LC_ALL=C sort | xargs sha256sum)
+    (cd "$1/cache" && find . -type f ! -name product.json ! -name '*.tmp*' | LC_ALL=C sort | xargs sha256sum)
 }
 # The table rows and verdicts, without times; a later session repeats them, so the last of each counts.
 rows() { # run folder
