@@ -98,26 +98,44 @@ static struct sockaddr_un address_in(int dir) {
 
 void mi_control_request(struct mi_control *c, enum mi_request r) {
     switch (r) {
-    case MI_REQ_NONE: break;
-    case MI_REQ_PAUSE: atomic_store(&c->paused, true); break;
-    case MI_REQ_RESUME: atomic_store(&c->paused, false); break;
-    case MI_REQ_STOP: atomic_store(&c->stop, true); break;
-    case MI_REQ_SNAPSHOT: atomic_store(&c->snapshot, true); break;
+    case MI_REQ_NONE:
+        break;
+    case MI_REQ_PAUSE:
+        atomic_store(&c->paused, true);
+        break;
+    case MI_REQ_RESUME:
+        atomic_store(&c->paused, false);
+        break;
+    case MI_REQ_STOP:
+        atomic_store(&c->stop, true);
+        break;
+    case MI_REQ_SNAPSHOT:
+        atomic_store(&c->snapshot, true);
+        break;
     }
 }
 
-bool mi_control_stop_wanted(const struct mi_control *c) { return atomic_load(&c->stop); }
+bool mi_control_stop_wanted(const struct mi_control *c) {
+    return atomic_load(&c->stop);
+}
 
-bool mi_control_paused(const struct mi_control *c) { return atomic_load(&c->paused) && !atomic_load(&c->stop); }
+bool mi_control_paused(const struct mi_control *c) {
+    return atomic_load(&c->paused) && !atomic_load(&c->stop);
+}
 
-bool mi_control_take_snapshot(struct mi_control *c) { return atomic_exchange(&c->snapshot, false); }
+bool mi_control_take_snapshot(struct mi_control *c) {
+    return atomic_exchange(&c->snapshot, false);
+}
 
 static void answer(struct mi_control *c, int client) {
     static const struct {
         const char *word;
         enum mi_request request;
-    } words[] = {{"pause", MI_REQ_PAUSE}, {"resume", MI_REQ_RESUME}, {"stop", MI_REQ_STOP},
-                 {"snapshot", MI_REQ_SNAPSHOT}, {"ping", MI_REQ_NONE}};
+    } words[] = {{"pause", MI_REQ_PAUSE},
+                 {"resume", MI_REQ_RESUME},
+                 {"stop", MI_REQ_STOP},
+                 {"snapshot", MI_REQ_SNAPSHOT},
+                 {"ping", MI_REQ_NONE}};
     char line[LINE_BYTES], reply[LINE_BYTES];
     if (!read_line(client, c->wake, line)) return;
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
@@ -187,7 +205,8 @@ void mi_control_close(struct mi_control *c) {
     if (!c) return;
     if (c->running) {
         uint64_t one = 1;
-        while (write(c->wake, &one, sizeof one) < 0 && errno == EINTR) {}
+        while (write(c->wake, &one, sizeof one) < 0 && errno == EINTR) {
+        }
         pthread_join(c->thread, NULL);
         unlinkat(c->dir, SOCKET_NAME, 0);
     }
@@ -222,7 +241,8 @@ enum mi_status mi_control_send(const char *run_dir, const char *word, char *repl
         status = talk(fd, word, run_dir, reply, reply_size);
     else if (errno == ENOENT || errno == ECONNREFUSED)
         status = mi_fail(MI_E_MISSING, "no engine is running for %s", run_dir);
-    else status = mi_fail_errno("connect to the engine of", run_dir);
+    else
+        status = mi_fail_errno("connect to the engine of", run_dir);
     if (fd >= 0) close(fd);
     close(dir);
     return status;

@@ -16,9 +16,13 @@
 static const char *const kind_words[MI_KIND_COUNT] = {"model", "defense", "attack", "data", "metric"};
 static const char *const kind_commands[MI_KIND_COUNT] = {"models", "defenses", "attacks", "data", "metrics"};
 
-const char *mi_kind_word(enum mi_kind kind) { return kind_words[kind]; }
+const char *mi_kind_word(enum mi_kind kind) {
+    return kind_words[kind];
+}
 
-static int least(int a, int b) { return a < b ? a : b; }
+static int least(int a, int b) {
+    return a < b ? a : b;
+}
 
 /* Number of insertions, deletions, replacements and swaps of neighbours between two words, letters' case aside
  * (Damerau 1964, in the "optimal string alignment" form: no part is edited twice). */

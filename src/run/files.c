@@ -29,12 +29,16 @@ enum mi_status mi_fail_errno(const char *verb, const char *path) {
         return mi_fail(MI_E_DISK, "cannot %s %s: the disk is full; free some space, or use another --workspace", verb,
                        path);
     case ENOENT:
-    case ENOTDIR: return mi_fail(MI_E_MISSING, "cannot %s %s: %s", verb, path, strerror(error));
+    case ENOTDIR:
+        return mi_fail(MI_E_MISSING, "cannot %s %s: %s", verb, path, strerror(error));
     case EACCES:
     case EPERM:
-    case EROFS: return mi_fail(MI_E_DISK, "cannot %s %s: %s; check its permissions", verb, path, strerror(error));
-    case ENOMEM: return mi_fail(MI_E_NOMEM, "cannot %s %s: out of memory", verb, path);
-    default: return mi_fail(MI_E_DISK, "cannot %s %s: %s", verb, path, strerror(error));
+    case EROFS:
+        return mi_fail(MI_E_DISK, "cannot %s %s: %s; check its permissions", verb, path, strerror(error));
+    case ENOMEM:
+        return mi_fail(MI_E_NOMEM, "cannot %s %s: out of memory", verb, path);
+    default:
+        return mi_fail(MI_E_DISK, "cannot %s %s: %s", verb, path, strerror(error));
     }
 }
 
@@ -167,8 +171,10 @@ enum mi_status mi_write_file(const char *path, const void *bytes, size_t n) {
     if (status == MI_OK && fsync(fd) != 0) status = mi_fail_errno("sync", path);
     if (close(fd) != 0 && status == MI_OK) status = mi_fail_errno("write", path); /* NFS reports ENOSPC here */
     if (status == MI_OK && rename(temp, path) != 0) status = mi_fail_errno("rename into", path);
-    if (status != MI_OK) unlink(temp);
-    else status = mi_sync_parent(path);
+    if (status != MI_OK)
+        unlink(temp);
+    else
+        status = mi_sync_parent(path);
 out:
     free(temp);
     return status;

@@ -17,7 +17,7 @@
 
 #include "src/run/files_priv.h"
 
-#define FORMAT_VERSION 1        /* raise it when a stage's meaning changes: every old product then misses */
+#define FORMAT_VERSION 1         /* raise it when a stage's meaning changes: every old product then misses */
 #define CHUNK          (1 << 18) /* bytes read at once */
 
 struct mi_hasher {
@@ -93,7 +93,8 @@ static enum mi_status hash_fd(EVP_MD_CTX *sha, int fd, const char *path) {
     enum mi_status status = MI_OK;
     for (ssize_t got = 1; status == MI_OK && got > 0;) {
         got = read(fd, chunk, CHUNK);
-        if (got < 0) status = mi_fail_errno("read", path);
+        if (got < 0)
+            status = mi_fail_errno("read", path);
         else if (got > 0 && EVP_DigestUpdate(sha, chunk, (size_t)got) != 1)
             status = mi_fail(MI_E_INTERNAL, "SHA-256 of %s failed", path);
     }

@@ -34,7 +34,9 @@ __attribute__((format(printf, 1, 2))) static int take_complaint(const char *fmt,
     return n;
 }
 
-static void set_callback(void) { iniparser_set_error_callback(take_complaint); }
+static void set_callback(void) {
+    iniparser_set_error_callback(take_complaint);
+}
 
 /* The pass over the lines. */
 struct scan {

@@ -178,7 +178,9 @@ void mi_journal_reader_close(struct mi_journal_reader *r) {
     free(r);
 }
 
-size_t mi_journal_skipped(const struct mi_journal_reader *r) { return r->skipped; }
+size_t mi_journal_skipped(const struct mi_journal_reader *r) {
+    return r->skipped;
+}
 
 /* Parses one line and hands it over; false asks to stop. */
 static bool deliver(struct mi_journal_reader *r, const char *line, size_t n,
@@ -187,8 +189,10 @@ static bool deliver(struct mi_journal_reader *r, const char *line, size_t n,
     if (n == 0) return true; /* an empty line says nothing */
     json_t *event = json_loadb(line, n, JSON_REJECT_DUPLICATES, NULL);
     bool go_on = true;
-    if (json_is_string(json_object_get(event, "t"))) go_on = fn(event, user);
-    else r->skipped++;
+    if (json_is_string(json_object_get(event, "t")))
+        go_on = fn(event, user);
+    else
+        r->skipped++;
     json_decref(event);
     return go_on;
 }
@@ -202,9 +206,12 @@ static bool deliver_lines(struct mi_journal_reader *r, bool (*fn)(const json_t *
         char *newline = memchr(r->buffer + from, '\n', r->used - from);
         if (!newline) break;
         size_t end = (size_t)(newline - r->buffer);
-        if (r->overlong) r->overlong = false; /* its end: the next line counts again */
-        else if (end - start > LINE_MAX_BYTES) r->skipped++;
-        else go_on = deliver(r, r->buffer + start, end - start, fn, user);
+        if (r->overlong)
+            r->overlong = false; /* its end: the next line counts again */
+        else if (end - start > LINE_MAX_BYTES)
+            r->skipped++;
+        else
+            go_on = deliver(r, r->buffer + start, end - start, fn, user);
         start = end + 1;
     }
     if (go_on && !r->overlong && r->used - start > LINE_MAX_BYTES) {

@@ -2,7 +2,8 @@
  *
  * Work goes on in <fp>.work/.  Commit syncs and hashes every file but those only needed while working (checkpoints,
  * parts, temporary files), writes product.json with the list, renames the folder to <fp>/, and only then removes those:
- * a kill at any instant finds the checkpoints or the whole product.  A product that fails its check is moved aside, never used, never deleted.
+ * a kill at any instant finds the checkpoints or the whole product.  A product that fails its check is moved aside,
+ * never used, never deleted.
  *
  * Two runs may want the same product at once: whoever begins takes a lock inside the work folder, the other one is
  * told who works.  The lock goes when its holder dies; the work that is left is then taken over. */
@@ -44,9 +45,13 @@ void mi_product_close(struct mi_product *p) {
     *p = (struct mi_product){.lock = -1};
 }
 
-char *mi_product_file(const struct mi_product *p, const char *name) { return mi_path_join(p->dir, name); }
+char *mi_product_file(const struct mi_product *p, const char *name) {
+    return mi_path_join(p->dir, name);
+}
 
-char *mi_product_work_file(const struct mi_product *p, const char *name) { return mi_path_join(p->work, name); }
+char *mi_product_work_file(const struct mi_product *p, const char *name) {
+    return mi_path_join(p->work, name);
+}
 
 char *mi_product_facts(const struct mi_product *p) {
     char *path = mi_product_file(p, FACTS_FILE);
@@ -66,10 +71,14 @@ static const char *file_damage(const struct mi_product *p, const char *name, con
     if (strchr(name, '/') || !wanted || !json_is_integer(bytes)) return "has no proper entry in " FACTS_FILE;
     char *path = mi_product_file(p, name);
     if (!path) return "cannot be checked: out of memory";
-    if (stat(path, &st) != 0) why = "is missing";
-    else if (st.st_size != json_integer_value(bytes)) why = "has the wrong size";
-    else if (verify && mi_file_sha256(path, sha) != MI_OK) why = "cannot be read";
-    else if (verify && strcmp(sha, wanted) != 0) why = "has the wrong checksum";
+    if (stat(path, &st) != 0)
+        why = "is missing";
+    else if (st.st_size != json_integer_value(bytes))
+        why = "has the wrong size";
+    else if (verify && mi_file_sha256(path, sha) != MI_OK)
+        why = "cannot be read";
+    else if (verify && strcmp(sha, wanted) != 0)
+        why = "has the wrong checksum";
     free(path);
     return why;
 }
@@ -81,9 +90,12 @@ static char *find_damage(const struct mi_product *p, bool verify) {
     const json_t *files = json_object_get(facts, "files");
     const char *whole = json_string_value(json_object_get(facts, "fingerprint")), *name;
     free(text);
-    if (!facts) damage = mi_strdup(FACTS_FILE " is missing or not JSON");
-    else if (!whole || strcmp(whole, p->fp.hex) != 0) damage = mi_strdup(FACTS_FILE " has another fingerprint");
-    else if (!json_is_object(files)) damage = mi_strdup(FACTS_FILE " lists no files");
+    if (!facts)
+        damage = mi_strdup(FACTS_FILE " is missing or not JSON");
+    else if (!whole || strcmp(whole, p->fp.hex) != 0)
+        damage = mi_strdup(FACTS_FILE " has another fingerprint");
+    else if (!json_is_object(files))
+        damage = mi_strdup(FACTS_FILE " lists no files");
     json_object_foreach((json_t *)(uintptr_t)files, name, about) {
         const char *why = damage ? NULL : file_damage(p, name, about, verify);
         if (why) damage = mi_format("%s %s", name, why);
@@ -174,7 +186,9 @@ bool mi_product_busy(const struct mi_product *p) {
 
 /* ---- committing ----------------------------------------------------------------------------------------- */
 
-static bool starts_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
+static bool starts_with(const char *text, const char *start) {
+    return strncmp(text, start, strlen(start)) == 0;
+}
 
 static bool is_scratch(const char *name) {
     size_t n = strlen(name);
@@ -182,21 +196,24 @@ static bool is_scratch(const char *name) {
            (n > 4 && strcmp(name + n - 4, ".tmp") == 0);
 }
 
-/* Syncs, hashes and lists one file of the work folder, or removes it when it is scratch. */
+/* Syncs, hashes and lists one file of the work folder; scratch is left out. */
 static enum mi_status take_file(const struct mi_product *p, const char *name, json_t *files) {
     struct stat st;
     char sha[65];
     char *path = mi_product_work_file(p, name);
     if (!path) return MI_E_NOMEM;
     enum mi_status status = MI_OK;
-    if (lstat(path, &st) != 0) status = mi_fail_errno("look at", path);
-    else if (is_scratch(name)) status = MI_OK; /* goes when the product is whole: a kill before that needs it */
+    if (lstat(path, &st) != 0)
+        status = mi_fail_errno("look at", path);
+    else if (is_scratch(name))
+        status = MI_OK; /* goes when the product is whole: a kill before that needs it */
     else if (!S_ISREG(st.st_mode))
         status = mi_fail(MI_E_INTERNAL, "%s is not a regular file; products hold only files", path);
     else {
         status = mi_sync_path(path);
         if (status == MI_OK) status = mi_file_sha256(path, sha);
-        json_t *about = status == MI_OK ? json_pack("{s:s, s:I}", "sha256", sha, "bytes", (json_int_t)st.st_size) : NULL;
+        json_t *about =
+            status == MI_OK ? json_pack("{s:s, s:I}", "sha256", sha, "bytes", (json_int_t)st.st_size) : NULL;
         if (status == MI_OK && json_object_set_new(files, name, about) != 0)
             status = mi_fail(MI_E_NOMEM, "cannot list %s", path);
     }
@@ -244,8 +261,10 @@ static enum mi_status publish(struct mi_product *p) {
     if (!lock) return MI_E_NOMEM;
     enum mi_status status = MI_OK;
     bool theirs = mi_exists(p->dir) && mi_product_ready(p, true, NULL); /* else what was there is moved aside */
-    if (theirs) status = mi_remove_tree(p->work);
-    else if (rename(p->work, p->dir) != 0) status = mi_fail_errno("rename into", p->dir);
+    if (theirs)
+        status = mi_remove_tree(p->work);
+    else if (rename(p->work, p->dir) != 0)
+        status = mi_fail_errno("rename into", p->dir);
     if (status == MI_OK) status = mi_sync_parent(p->dir);
     if (status == MI_OK) {
         remove_scratch(p);
@@ -267,7 +286,8 @@ enum mi_status mi_product_commit(struct mi_product *p, const char *facts_json) {
     }
     status = list_files(p, files);
     if (status != MI_OK) goto out;
-    json_t *own = json_pack("{s:i, s:s, s:s, s:O}", "v", 1, "stage", p->stage, "fingerprint", p->fp.hex, "files", files);
+    json_t *own =
+        json_pack("{s:i, s:s, s:s, s:O}", "v", 1, "stage", p->stage, "fingerprint", p->fp.hex, "files", files);
     if (!own || json_object_update(facts, own) != 0) status = mi_fail(MI_E_NOMEM, "cannot write " FACTS_FILE);
     json_decref(own);
     if (status == MI_OK) status = write_facts(p, facts);

@@ -20,7 +20,9 @@ static uint64_t finalise(uint64_t z) {
 }
 
 /* Not symmetric on purpose: mix(seed, epoch) and mix(epoch, seed) are different streams. */
-uint64_t mi_mix(uint64_t a, uint64_t b) { return finalise(finalise(a + GOLDEN) + GOLDEN * (b + 1)); }
+uint64_t mi_mix(uint64_t a, uint64_t b) {
+    return finalise(finalise(a + GOLDEN) + GOLDEN * (b + 1));
+}
 
 uint64_t mi_hash_text(const char *text) {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
@@ -38,7 +40,9 @@ uint64_t mi_rng_u64(struct mi_rng *r) {
     return finalise(r->key + GOLDEN * r->counter);
 }
 
-double mi_rng_uniform(struct mi_rng *r) { return (double)(mi_rng_u64(r) >> 11) * 0x1p-53; }
+double mi_rng_uniform(struct mi_rng *r) {
+    return (double)(mi_rng_u64(r) >> 11) * 0x1p-53;
+}
 
 double mi_rng_range(struct mi_rng *r, double lo, double hi) {
     double x = lo + (hi - lo) * mi_rng_uniform(r);

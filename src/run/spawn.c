@@ -56,7 +56,8 @@ static int prepare_attributes(posix_spawnattr_t *attr) {
     sigset_t none, standard;
     sigemptyset(&none);
     sigemptyset(&standard);
-    static const int changed[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGWINCH, SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD};
+    static const int changed[] = {SIGINT,   SIGTERM, SIGHUP,  SIGQUIT, SIGPIPE,
+                                  SIGWINCH, SIGTSTP, SIGTTIN, SIGTTOU, SIGCHLD};
     for (size_t i = 0; i < sizeof changed / sizeof changed[0]; i++) sigaddset(&standard, changed[i]);
     int rc = posix_spawnattr_setsigmask(attr, &none);
     if (rc == 0) rc = posix_spawnattr_setsigdefault(attr, &standard);
@@ -103,10 +104,12 @@ static enum mi_status read_until(const struct mi_workspace *ws, int number, char
     if (mi_exists(path)) {
         char *text = mi_read_file(path, 64, NULL);
         size_t n = text ? strspn(text, "abcdefghijklmnopqrstuvwxyz") : 0;
-        if (!text) status = mi_error_status();
+        if (!text)
+            status = mi_error_status();
         else if (n == 0 || n > 31 || text[n + strspn(text + n, " \r\n")])
             status = mi_fail(MI_E_INPUT, "%s does not hold the word of a stage; remove it to run to the end", path);
-        else memcpy(word, text, n), word[n] = '\0';
+        else
+            memcpy(word, text, n), word[n] = '\0';
         free(text);
     }
     free(path);

@@ -43,7 +43,8 @@ static enum mi_status no_such_section(const struct mi_spec *spec, const char *se
         }
     }
     if (!meant) meant = mi_nearest(section, names, n);
-    if (meant) mi_fail(MI_E_INPUT, "no section [%.60s]; did you mean [%s]?", section, meant);
+    if (meant)
+        mi_fail(MI_E_INPUT, "no section [%.60s]; did you mean [%s]?", section, meant);
     else
         mi_fail(MI_E_INPUT,
                 "no section [%.60s]; there are run, data, target, judge, defense, prior, attack, score and those of "
@@ -124,8 +125,7 @@ static enum mi_status apply_file(struct mi_spec *spec, const struct mi_ini *ini,
     for (size_t i = 0; i < ini->n; i++) {
         const struct mi_ini_item *it = &ini->item[i];
         struct mi_values *v = find_section(spec, it->section);
-        enum mi_status status =
-            v ? set_value(v, it->key, it->value, base) : no_such_section(spec, it->section);
+        enum mi_status status = v ? set_value(v, it->key, it->value, base) : no_such_section(spec, it->section);
         if (status != MI_OK) return mi_fail_context("%s:%d", label, it->line);
     }
     return MI_OK;

@@ -56,15 +56,15 @@ static enum mi_status check_defense(const char *text) {
     if (!part) return MI_E_NOMEM;
     enum mi_status status = MI_OK;
     if (n > MI_COMPOSED_MAX)
-        status = mi_fail(MI_E_INPUT, "\"%.80s\" composes %zu defenses, at most %d go together", text, n,
-                         MI_COMPOSED_MAX);
+        status =
+            mi_fail(MI_E_INPUT, "\"%.80s\" composes %zu defenses, at most %d go together", text, n, MI_COMPOSED_MAX);
     for (size_t i = 0; i < n && status == MI_OK; i++) {
-        if (!mi_catalogue_find(MI_KIND_DEFENSE, part[i])) status = mi_error_status();
+        if (!mi_catalogue_find(MI_KIND_DEFENSE, part[i]))
+            status = mi_error_status();
         else if (n > 1 && strcmp(part[i], "none") == 0)
             status = mi_fail(MI_E_INPUT, "\"%.80s\": none does not compose with a defense", text);
         for (size_t j = 0; j < i && status == MI_OK; j++)
-            if (strcmp(part[i], part[j]) == 0)
-                status = mi_fail(MI_E_INPUT, "\"%.80s\" names %s twice", text, part[i]);
+            if (strcmp(part[i], part[j]) == 0) status = mi_fail(MI_E_INPUT, "\"%.80s\" names %s twice", text, part[i]);
     }
     mi_list_free(part, n);
     return status;
@@ -83,11 +83,12 @@ static char **read_list(const struct mi_spec *spec, enum mi_section s, const cha
     enum mi_status status = list ? MI_OK : MI_E_NOMEM;
     if (list && *n == 0) status = mi_fail(MI_E_INPUT, "the list is empty; name at least one %s", mi_kind_word(kind));
     for (size_t i = 0; list && i < *n && status == MI_OK; i++) {
-        if (!list[i][0]) status = mi_fail(MI_E_INPUT, "\"%.80s\" has an empty place between its commas", text);
-        else status = check_name(kind, list[i]);
+        if (!list[i][0])
+            status = mi_fail(MI_E_INPUT, "\"%.80s\" has an empty place between its commas", text);
+        else
+            status = check_name(kind, list[i]);
         for (size_t j = 0; j < i && status == MI_OK; j++)
-            if (strcmp(list[i], list[j]) == 0)
-                status = mi_fail(MI_E_INPUT, "\"%.80s\" names %s twice", text, list[i]);
+            if (strcmp(list[i], list[j]) == 0) status = mi_fail(MI_E_INPUT, "\"%.80s\" names %s twice", text, list[i]);
     }
     if (status == MI_OK) return list;
     mi_fail_context("[%s] %s", mi_section_word(s), key);
@@ -152,11 +153,13 @@ enum mi_status mi_cells_build(const struct mi_spec *spec, struct mi_cells *out) 
     char **model = read_list(spec, MI_SEC_TARGET, "model", MI_KIND_MODEL, &nm, out);
     char **defense = model ? read_list(spec, MI_SEC_DEFENSE, "name", MI_KIND_DEFENSE, &nd, out) : NULL;
     char **attack = defense ? read_list(spec, MI_SEC_ATTACK, "name", MI_KIND_ATTACK, &na, out) : NULL;
-    if (!attack) status = mi_error_status();
+    if (!attack)
+        status = mi_error_status();
     else if (nm * nd * na > MI_CELLS_MAX)
-        status = mi_fail(MI_E_INPUT, "%zu models x %zu defenses x %zu attacks are more than %d cells; split the run", nm,
-                         nd, na, MI_CELLS_MAX);
-    else if (!(out->cell = mi_calloc(nm * nd * na, sizeof *out->cell))) status = MI_E_NOMEM;
+        status = mi_fail(MI_E_INPUT, "%zu models x %zu defenses x %zu attacks are more than %d cells; split the run",
+                         nm, nd, na, MI_CELLS_MAX);
+    else if (!(out->cell = mi_calloc(nm * nd * na, sizeof *out->cell)))
+        status = MI_E_NOMEM;
     for (size_t i = 0; status == MI_OK && i < nm * nd * na; i++) {
         out->n = i + 1;
         status = make_cell(&out->cell[i], model[i / (nd * na)], defense[i / na % nd], attack[i % na]);

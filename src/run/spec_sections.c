@@ -7,6 +7,8 @@
  * attacks are plain text here and checked against the catalogue in spec.c. */
 #include "midre/spec.h"
 
+/* clang-format off: two lines a setting read better than eight */
+
 static const struct mi_setting run_settings[] = {
     {.name = "name", .type = MI_TEXT, .def = "", .help = "What to call this run on screens", .cosmetic = true},
     {.name = "seed", .type = MI_INT, .def = "0", .min = 0, .max = 2147483647,
@@ -106,6 +108,8 @@ static const struct mi_setting score_settings[] = {
      .help = "Also measure the distance to the nearest private photo"},
     MI_SETTING_END,
 };
+
+/* clang-format on */
 
 static const struct {
     const char *word;

@@ -16,9 +16,12 @@ static void write_setting(FILE *out, const char *key, const char *text) {
     bool plain = n > 0 && !isspace((unsigned char)text[0]) && !isspace((unsigned char)text[n - 1]) &&
                  strcspn(text, "#;\"'\\=[") == n;
     char quote = strchr(text, '"') ? '\'' : '"';
-    if (n == 0) fprintf(out, "%s =\n", key);
-    else if (plain) fprintf(out, "%s = %s\n", key, text);
-    else fprintf(out, "%s = %c%s%c\n", key, quote, text, quote);
+    if (n == 0)
+        fprintf(out, "%s =\n", key);
+    else if (plain)
+        fprintf(out, "%s = %s\n", key, text);
+    else
+        fprintf(out, "%s = %c%s%c\n", key, quote, text, quote);
 }
 
 /* Writes a section; `all` false: only settings that differ from their defaults, and no section without any. */

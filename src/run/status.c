@@ -70,9 +70,13 @@ enum mi_status mi_fail_context(const char *fmt, ...) {
     return slot.status;
 }
 
-enum mi_status mi_error_status(void) { return slot.status; }
+enum mi_status mi_error_status(void) {
+    return slot.status;
+}
 
-const char *mi_error_text(void) { return slot.text; }
+const char *mi_error_text(void) {
+    return slot.text;
+}
 
 void mi_error_clear(void) {
     slot.status = MI_OK;
@@ -82,14 +86,21 @@ void mi_error_clear(void) {
 int mi_exit_code(enum mi_status status) {
     switch (status) {
     case MI_OK:
-    case MI_STOPPED: return 0;
-    case MI_E_USAGE: return 2;
-    case MI_E_INPUT: return 3;
-    case MI_E_MISSING: return 4;
-    case MI_E_DEVICE: return 5;
-    case MI_E_DISK: return 6;
+    case MI_STOPPED:
+        return 0;
+    case MI_E_USAGE:
+        return 2;
+    case MI_E_INPUT:
+        return 3;
+    case MI_E_MISSING:
+        return 4;
+    case MI_E_DEVICE:
+        return 5;
+    case MI_E_DISK:
+        return 6;
     case MI_E_NOMEM:
-    case MI_E_INTERNAL: return 70;
+    case MI_E_INTERNAL:
+        return 70;
     }
     return 70;
 }

@@ -35,7 +35,9 @@ struct mi_values {
 
 static locale_t c_locale;
 static pthread_once_t c_locale_once = PTHREAD_ONCE_INIT;
-static void make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
+static void make_c_locale(void) {
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
 
 static locale_t get_c_locale(void) {
     pthread_once(&c_locale_once, make_c_locale);
@@ -101,8 +103,7 @@ static enum mi_status parse_bool(const char *section, const struct mi_setting *s
     return bad_value(section, s, text, "yes or no");
 }
 
-static enum mi_status parse_choice(const char *section, const struct mi_setting *s, const char *text,
-                                   struct value *v) {
+static enum mi_status parse_choice(const char *section, const struct mi_setting *s, const char *text, struct value *v) {
     size_t length = strlen(text);
     const char *word = s->choices;
     for (int index = 0; *word; index++) {
@@ -134,12 +135,17 @@ static enum mi_status parse_text(const char *section, const struct mi_setting *s
 static enum mi_status parse_value(const char *section, const struct mi_setting *s, const char *text, struct value *v) {
     *v = (struct value){0};
     switch (s->type) {
-    case MI_INT: return parse_int(section, s, text, v);
-    case MI_REAL: return parse_real(section, s, text, v);
-    case MI_BOOL: return parse_bool(section, s, text, v);
-    case MI_CHOICE: return parse_choice(section, s, text, v);
+    case MI_INT:
+        return parse_int(section, s, text, v);
+    case MI_REAL:
+        return parse_real(section, s, text, v);
+    case MI_BOOL:
+        return parse_bool(section, s, text, v);
+    case MI_CHOICE:
+        return parse_choice(section, s, text, v);
     case MI_TEXT:
-    case MI_PATH: return parse_text(section, s, text, v);
+    case MI_PATH:
+        return parse_text(section, s, text, v);
     }
     return mi_fail(MI_E_INTERNAL, "[%s] %s has an unknown type", section, s->name);
 }
@@ -208,7 +214,7 @@ enum mi_status mi_values_set(struct mi_values *v, const char *name, const char *
 
 /* A name or type the list does not have is a defect of the caller, found by the first test that runs the line. */
 static const struct value *must_find(const struct mi_values *v, const char *name, unsigned types) {
-    static const struct value nothing = {.text = (char *)(uintptr_t)""};
+    static const struct value nothing = {.text = (char *)(uintptr_t) ""};
     const struct value *slot = find_value(v, name);
     bool good = slot && (types >> v->settings[slot - v->value].type & 1u);
     if (!good) fprintf(stderr, "midre: defect: [%s] was asked for \"%s\"\n", v->section, name);
@@ -216,7 +222,9 @@ static const struct value *must_find(const struct mi_values *v, const char *name
     return good ? slot : &nothing;
 }
 
-int64_t mi_values_int(const struct mi_values *v, const char *name) { return must_find(v, name, 1u << MI_INT)->integer; }
+int64_t mi_values_int(const struct mi_values *v, const char *name) {
+    return must_find(v, name, 1u << MI_INT)->integer;
+}
 
 double mi_values_real(const struct mi_values *v, const char *name) {
     return must_find(v, name, 1u << MI_REAL | 1u << MI_INT)->real;
@@ -226,12 +234,18 @@ bool mi_values_bool(const struct mi_values *v, const char *name) {
     return must_find(v, name, 1u << MI_BOOL)->integer != 0;
 }
 
-const char *mi_values_text(const struct mi_values *v, const char *name) { return must_find(v, name, ~0u)->text; }
+const char *mi_values_text(const struct mi_values *v, const char *name) {
+    return must_find(v, name, ~0u)->text;
+}
 
 int mi_values_choice(const struct mi_values *v, const char *name) {
     return (int)must_find(v, name, 1u << MI_CHOICE)->integer;
 }
 
-const struct mi_setting *mi_values_settings(const struct mi_values *v) { return v->settings; }
+const struct mi_setting *mi_values_settings(const struct mi_values *v) {
+    return v->settings;
+}
 
-const char *mi_values_section(const struct mi_values *v) { return v->section; }
+const char *mi_values_section(const struct mi_values *v) {
+    return v->section;
+}

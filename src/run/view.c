@@ -153,10 +153,17 @@ static enum mi_applied apply(struct mi_run_view *v, const json_t *e) {
         const char *type;
         enum mi_applied (*apply)(struct mi_run_view *v, const json_t *event);
     } types[] = {
-        {"scalars", mi_view_apply_scalars}, {"progress", mi_view_apply_progress}, {"recon", mi_view_apply_recon},
-        {"load", apply_load},               {"log", apply_log},                   {"stage", mi_view_apply_stage},
-        {"atlas", mi_view_apply_atlas},     {"rewind", mi_view_apply_rewind},     {"score", mi_view_apply_score},
-        {"state", apply_state},             {"run", apply_run},
+        {"scalars", mi_view_apply_scalars},
+        {"progress", mi_view_apply_progress},
+        {"recon", mi_view_apply_recon},
+        {"load", apply_load},
+        {"log", apply_log},
+        {"stage", mi_view_apply_stage},
+        {"atlas", mi_view_apply_atlas},
+        {"rewind", mi_view_apply_rewind},
+        {"score", mi_view_apply_score},
+        {"state", apply_state},
+        {"run", apply_run},
     };
     if (mi_event_int(e, "v", 1, MI_JOURNAL_VERSION, -1) < 0) {
         if (json_is_integer(json_object_get(e, "v")) && !v->priv->warned_newer) {
@@ -217,7 +224,9 @@ struct mi_run_view *mi_view_open(const char *run_dir, int number) {
     return NULL;
 }
 
-int mi_view_fd(const struct mi_run_view *v) { return v->priv->inotify; }
+int mi_view_fd(const struct mi_run_view *v) {
+    return v->priv->inotify;
+}
 
 static void drain(int fd) {
     char events[4096];

@@ -103,8 +103,10 @@ enum mi_applied mi_view_apply_atlas(struct mi_run_view *v, const json_t *event) 
     enum mi_applied why;
     const char *name = mi_event_name(event, "name"), *file = mi_event_name(event, "file");
     int tile = (int)mi_event_int(event, "tile", 1, SHEET_MAX, 0);
-    int cols = (int)mi_event_int(event, "cols", 1, SHEET_MAX, 0), rows = (int)mi_event_int(event, "rows", 1, SHEET_MAX, 0);
-    if (!name || !mi_event_name(event, "kind") || !is_inside(file) || tile * cols == 0 || rows == 0) return MI_MALFORMED;
+    int cols = (int)mi_event_int(event, "cols", 1, SHEET_MAX, 0),
+        rows = (int)mi_event_int(event, "rows", 1, SHEET_MAX, 0);
+    if (!name || !mi_event_name(event, "kind") || !is_inside(file) || tile * cols == 0 || rows == 0)
+        return MI_MALFORMED;
     if (cols > SHEET_MAX / tile || rows > SHEET_MAX / tile) return MI_MALFORMED;
     struct mi_atlas_view *a = atlas_of(v, name, &why);
     if (!a) return why;
@@ -198,8 +200,8 @@ enum mi_status mi_view_sort_recon(struct mi_run_view *v) {
 /* ---- scores --------------------------------------------------------------------------------------------- */
 
 static void free_score(struct mi_score_view *s) {
-    char *texts[] = {s->cell, s->model, s->defense, s->attack, s->data, s->judge, s->precision, s->device, s->protocol,
-                     s->init};
+    char *texts[] = {s->cell,  s->model,     s->defense, s->attack,   s->data,
+                     s->judge, s->precision, s->device,  s->protocol, s->init};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) free(texts[i]);
 }
 
@@ -215,13 +217,20 @@ enum mi_applied mi_view_apply_score(struct mi_run_view *v, const json_t *e) {
     const char *cell = mi_event_name(e, "cell");
     if (!cell) return MI_MALFORMED;
     struct mi_score_view s = {
-        .acc = mi_event_real(e, "acc", NAN), .attacc = mi_event_real(e, "attacc", NAN),
-        .attacc_std = mi_event_real(e, "attacc_std", NAN), .top5 = mi_event_real(e, "top5", NAN),
-        .top5_std = mi_event_real(e, "top5_std", NAN), .knn = mi_event_real(e, "knn", NAN),
-        .tradeoff = mi_event_real(e, "tradeoff", NAN), .judge_acc = mi_event_real(e, "judge_acc", NAN),
-        .target_judged = mi_event_real(e, "target_judged", NAN), .overpriced = mi_event_bool(e, "overpriced", false),
-        .fid = mi_event_real(e, "fid", NAN), .delta_eval = mi_event_real(e, "delta_eval", NAN),
-        .delta_face = mi_event_real(e, "delta_face", NAN), .queries = mi_event_real(e, "queries", NAN),
+        .acc = mi_event_real(e, "acc", NAN),
+        .attacc = mi_event_real(e, "attacc", NAN),
+        .attacc_std = mi_event_real(e, "attacc_std", NAN),
+        .top5 = mi_event_real(e, "top5", NAN),
+        .top5_std = mi_event_real(e, "top5_std", NAN),
+        .knn = mi_event_real(e, "knn", NAN),
+        .tradeoff = mi_event_real(e, "tradeoff", NAN),
+        .judge_acc = mi_event_real(e, "judge_acc", NAN),
+        .target_judged = mi_event_real(e, "target_judged", NAN),
+        .overpriced = mi_event_bool(e, "overpriced", false),
+        .fid = mi_event_real(e, "fid", NAN),
+        .delta_eval = mi_event_real(e, "delta_eval", NAN),
+        .delta_face = mi_event_real(e, "delta_face", NAN),
+        .queries = mi_event_real(e, "queries", NAN),
         .seed = mi_event_int(e, "seed", INT64_MIN, INT64_MAX, 0),
         .identities = (int)mi_event_int(e, "identities", 0, INT32_MAX, 0),
         .images = (int)mi_event_int(e, "images", 0, INT32_MAX, 0),
@@ -238,8 +247,10 @@ enum mi_applied mi_view_apply_score(struct mi_run_view *v, const json_t *e) {
         return MI_NO_MEMORY;
     }
     v->scores = more;
-    if (at == v->n_scores) v->n_scores++;
-    else free_score(&v->scores[at]);
+    if (at == v->n_scores)
+        v->n_scores++;
+    else
+        free_score(&v->scores[at]);
     v->scores[at] = s;
     return MI_APPLIED;
 }

@@ -124,8 +124,11 @@ enum mi_applied mi_view_apply_stage(struct mi_run_view *v, const json_t *event) 
     static const struct {
         const char *word;
         enum mi_stage_state state;
-    } words[] = {{"start", MI_STAGE_RUNNING}, {"resume", MI_STAGE_RUNNING}, {"cached", MI_STAGE_CACHED},
-                 {"done", MI_STAGE_DONE},     {"failed", MI_STAGE_FAILED}};
+    } words[] = {{"start", MI_STAGE_RUNNING},
+                 {"resume", MI_STAGE_RUNNING},
+                 {"cached", MI_STAGE_CACHED},
+                 {"done", MI_STAGE_DONE},
+                 {"failed", MI_STAGE_FAILED}};
     enum mi_applied why;
     const char *word = mi_event_name(event, "state");
     size_t n = sizeof words / sizeof words[0], w = 0;

@@ -37,8 +37,10 @@ static char *root_from_ini(void) {
     for (size_t i = 0; i < ini.n && status == MI_OK && !root; i++) {
         const struct mi_ini_item *it = &ini.item[i];
         if (strcmp(it->section, "workspace") != 0 || !*it->value) continue;
-        if (strcmp(it->key, "root") == 0) root = mi_path_resolve(base, it->value);
-        else mi_fail(MI_E_INPUT, "%s:%d: [workspace] has no \"%s\", only root", path, it->line, it->key);
+        if (strcmp(it->key, "root") == 0)
+            root = mi_path_resolve(base, it->value);
+        else
+            mi_fail(MI_E_INPUT, "%s:%d: [workspace] has no \"%s\", only root", path, it->line, it->key);
         if (!root) status = mi_error_status();
     }
     if (status == MI_OK && !root) root = mi_strdup("");
@@ -85,7 +87,9 @@ void mi_workspace_close(struct mi_workspace *ws) {
 
 /* ---- runs ----------------------------------------------------------------------------------------------- */
 
-char *mi_run_dir(const struct mi_workspace *ws, int number) { return mi_format("%s/runs/%04d", ws->root, number); }
+char *mi_run_dir(const struct mi_workspace *ws, int number) {
+    return mi_format("%s/runs/%04d", ws->root, number);
+}
 
 char *mi_run_file(const struct mi_workspace *ws, int number, const char *name) {
     return mi_format("%s/runs/%04d/%s", ws->root, number, name);
@@ -191,7 +195,9 @@ enum mi_status mi_run_delete(struct mi_workspace *ws, int number) {
 
 /* ---- the lock ------------------------------------------------------------------------------------------- */
 
-static struct flock whole_file(short type) { return (struct flock){.l_type = type, .l_whence = SEEK_SET}; }
+static struct flock whole_file(short type) {
+    return (struct flock){.l_type = type, .l_whence = SEEK_SET};
+}
 
 /* The pid written in a lock file; 0 when there is none. */
 static int read_pid(int fd) {
@@ -214,14 +220,17 @@ enum mi_status mi_run_lock(const struct mi_workspace *ws, int number, int *fd) {
         if (errno == EACCES || errno == EAGAIN)
             status = mi_fail(MI_E_INPUT, "run %04d is already computed by process %d; watch it, or stop it first",
                              number, read_pid(f));
-        else status = mi_fail_errno("lock", path);
+        else
+            status = mi_fail_errno("lock", path);
     } else {
         char text[32];
         int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
         if (ftruncate(f, 0) != 0 || pwrite(f, text, (size_t)n, 0) != n) status = mi_fail_errno("write", path);
     }
-    if (status == MI_OK) *fd = f;
-    else if (f >= 0) close(f);
+    if (status == MI_OK)
+        *fd = f;
+    else if (f >= 0)
+        close(f);
     free(path);
     return status;
 }

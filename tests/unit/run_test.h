@@ -38,7 +38,8 @@ static inline char *scratch(void) {
 #define assert_ok(call_)                                                                                               \
     do {                                                                                                               \
         enum mi_status assert_ok_status_ = (call_);                                                                    \
-        if (assert_ok_status_ != MI_OK) fail_msg("%s: status %d: %s", #call_, (int)assert_ok_status_, mi_error_text()); \
+        if (assert_ok_status_ != MI_OK)                                                                                \
+            fail_msg("%s: status %d: %s", #call_, (int)assert_ok_status_, mi_error_text());                            \
     } while (0)
 
 #endif

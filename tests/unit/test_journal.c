@@ -1,8 +1,8 @@
 /* test_journal.c - the journal: whole lines, torn ends, other writers, damage, limits. */
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/resource.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "midre/journal.h"
 #include "midre/rng.h"
@@ -32,7 +32,9 @@ static void append(const char *bytes, size_t n) {
     assert_int_equal(write(fd, bytes, n), (ssize_t)n);
     close(fd);
 }
-static void append_text(const char *text) { append(text, strlen(text)); }
+static void append_text(const char *text) {
+    append(text, strlen(text));
+}
 
 struct seen {
     size_t n, stop_at;
@@ -46,7 +48,9 @@ static bool note(const json_t *event, void *user) {
     return s->n != s->stop_at;
 }
 
-static json_t *numbered(int n) { return json_pack("{s:s, s:i}", "t", "log", "n", n); }
+static json_t *numbered(int n) {
+    return json_pack("{s:s, s:i}", "t", "log", "n", n);
+}
 
 static void what_is_written_is_read(void **state) {
     (void)state;
@@ -163,9 +167,10 @@ static void a_file_that_is_one_torn_line_becomes_empty(void **state) {
 
 static void bad_lines_are_counted_and_passed(void **state) {
     (void)state;
-    append_text("{\"t\":\"log\",\"n\":1}\n"
-                "not json\n[1,2]\n42\n{\"n\":1}\n{\"t\":7}\n{\"t\":\"log\"} tail\n{\"t\":\"log\",\"t\":\"log\"}\n\n  \r\n"
-                "{\"t\":\"a\\u0000b\"}\n\xff\xfe{}\n{\"t\":\"log\",\"n\":2}\r\n");
+    append_text(
+        "{\"t\":\"log\",\"n\":1}\n"
+        "not json\n[1,2]\n42\n{\"n\":1}\n{\"t\":7}\n{\"t\":\"log\"} tail\n{\"t\":\"log\",\"t\":\"log\"}\n\n  \r\n"
+        "{\"t\":\"a\\u0000b\"}\n\xff\xfe{}\n{\"t\":\"log\",\"n\":2}\r\n");
     append("{\"t\":\"l\0g\"}\n", 12);
     struct mi_journal_reader *r = mi_journal_reader_open(path);
     struct seen s = {0};
@@ -285,7 +290,8 @@ static void damaged_journals_never_surprise(void **state) {
     enum { LINES = 60 };
     char whole[LINES * 64];
     size_t n = 0;
-    for (int i = 0; i < LINES; i++) n += (size_t)sprintf(whole + n, "{\"t\":\"log\",\"n\":%d,\"v\":1,\"x\":{\"y\":[1,2]}}\n", i);
+    for (int i = 0; i < LINES; i++)
+        n += (size_t)sprintf(whole + n, "{\"t\":\"log\",\"n\":%d,\"v\":1,\"x\":{\"y\":[1,2]}}\n", i);
     for (uint64_t k = 0; k < 300; k++) {
         struct mi_rng rng = mi_rng_make(2, "journal", k, 0);
         char bytes[sizeof whole];

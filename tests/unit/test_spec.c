@@ -4,7 +4,9 @@
 #include "midre/workspace.h"
 #include "run_test.h"
 
-static struct mi_spec *parse(const char *text) { return mi_spec_parse(text, "test.ini", NULL, 0); }
+static struct mi_spec *parse(const char *text) {
+    return mi_spec_parse(text, "test.ini", NULL, 0);
+}
 
 static void refuse(const char *text, const char *message) {
     struct mi_spec *spec = parse(text);
@@ -57,7 +59,8 @@ static void a_file_overrides_defaults(void **state) {
 
 static void cells_are_the_product_in_order(void **state) {
     (void)state;
-    struct mi_spec *spec = parse("[target]\nmodel = quick, quickres\n[defense]\nname = none,midre\n[attack]\nname=gmi\n");
+    struct mi_spec *spec =
+        parse("[target]\nmodel = quick, quickres\n[defense]\nname = none,midre\n[attack]\nname=gmi\n");
     if (!spec) fail_msg("%s", mi_error_text());
     static const char *const ids[] = {"quick/none/gmi", "quick/midre/gmi", "quickres/none/gmi", "quickres/midre/gmi"};
     assert_int_equal(spec->n_cells, 4);
@@ -143,7 +146,8 @@ static void limits_hold(void **state) {
 
 static void overrides_win_over_the_file(void **state) {
     (void)state;
-    static const char *const good[] = {"run.seed=9", "defense.midre.area_high = 0.25", "run.name=a=b.c", "defense.name=midre"};
+    static const char *const good[] = {"run.seed=9", "defense.midre.area_high = 0.25", "run.name=a=b.c",
+                                       "defense.name=midre"};
     struct mi_spec *spec = mi_spec_parse("[run]\nseed = 1\n", "test.ini", good, 4);
     if (!spec) fail_msg("%s", mi_error_text());
     assert_int_equal(mi_values_int(spec->section[MI_SEC_RUN], "seed"), 9);
@@ -154,10 +158,16 @@ static void overrides_win_over_the_file(void **state) {
 
     static const struct {
         const char *text, *message;
-    } bad[] = {{"seed=9", "section.key=value"}, {"run.seed", "section.key=value"}, {"", "section.key=value"},
-               {"run.sed=9", "did you mean \"seed\""}, {"run.=9", "has no setting"}, {".seed=9", "no section []"},
-               {"midre.area_high=0.3", "did you mean [defense.midre]"}, {"run.seed=-1", "0..2147483647"},
-               {"attack.name=gni", "did you mean \"gmi\""}, {"=", "section.key=value"}};
+    } bad[] = {{"seed=9", "section.key=value"},
+               {"run.seed", "section.key=value"},
+               {"", "section.key=value"},
+               {"run.sed=9", "did you mean \"seed\""},
+               {"run.=9", "has no setting"},
+               {".seed=9", "no section []"},
+               {"midre.area_high=0.3", "did you mean [defense.midre]"},
+               {"run.seed=-1", "0..2147483647"},
+               {"attack.name=gni", "did you mean \"gmi\""},
+               {"=", "section.key=value"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_null(mi_spec_load(NULL, &bad[i].text, 1));
         assert_error(MI_E_INPUT, bad[i].message);
@@ -185,9 +195,14 @@ static void paths_are_seen_from_the_spec(void **state) {
 
 static void written_specs_read_back_equal(void **state) {
     (void)state;
-    static const char *const overrides[] = {"run.name=a; b # c = 'd' [e]", "target.lr=0.1", "run.seed=3",
-                                            "defense.name=none, midre", "judge.milestones=10,20,30",
-                                            "run.device=cuda:1", "defense.midre.area_high=0.35", "attack.gmi.lr=0.017",
+    static const char *const overrides[] = {"run.name=a; b # c = 'd' [e]",
+                                            "target.lr=0.1",
+                                            "run.seed=3",
+                                            "defense.name=none, midre",
+                                            "judge.milestones=10,20,30",
+                                            "run.device=cuda:1",
+                                            "defense.midre.area_high=0.35",
+                                            "attack.gmi.lr=0.017",
                                             "target.init=/x/with \"quotes\" ;#"};
     struct mi_spec *spec = mi_spec_load(NULL, overrides, 9);
     if (!spec) fail_msg("%s", mi_error_text());
@@ -228,8 +243,9 @@ static void a_refused_change_changes_nothing(void **state) {
     (void)state;
     struct mi_spec *spec = mi_spec_load(NULL, NULL, 0);
     char *before = mi_spec_write(spec);
-    static const char *const bad[][3] = {{"target", "model", "qick"}, {"target", "model", ""}, {"target", "epochs", "0"},
-                                         {"target", "epoch", "3"}, {"nowhere", "x", "1"}, {"run", "device", "tpu"}};
+    static const char *const bad[][3] = {{"target", "model", "qick"}, {"target", "model", ""},
+                                         {"target", "epochs", "0"},   {"target", "epoch", "3"},
+                                         {"nowhere", "x", "1"},       {"run", "device", "tpu"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_int_equal(mi_spec_set(spec, bad[i][0], bad[i][1], bad[i][2]), MI_E_INPUT);
         mi_error_clear();
@@ -263,7 +279,8 @@ static void lists_split_with_their_holes(void **state) {
 /* Whatever bytes come, a spec is loaded or refused with a message; and what is loaded can be written and loaded. */
 static void damaged_files_never_surprise(void **state) {
     (void)state;
-    static const char *const overrides[] = {"run.name=x ; y", "target.model=quick,quickres", "defense.midre.area_high=.3"};
+    static const char *const overrides[] = {"run.name=x ; y", "target.model=quick,quickres",
+                                            "defense.midre.area_high=.3"};
     struct mi_spec *spec = mi_spec_load(NULL, overrides, 3);
     char *whole = mi_spec_write(spec);
     size_t n = strlen(whole), loaded = 0;
@@ -278,10 +295,17 @@ static void damaged_files_never_surprise(void **state) {
             char c = spice[mi_rng_below(&r, (int64_t)sizeof spice - 1)];
             if (at >= length) continue;
             switch (mi_rng_below(&r, 4)) {
-            case 0: text[at] = c; break;
-            case 1: memmove(text + at, text + at + 1, length - at); break;
-            case 2: memmove(text + at + 1, text + at, length - at + 1), text[at] = c; break;
-            default: text[at] = '\0';
+            case 0:
+                text[at] = c;
+                break;
+            case 1:
+                memmove(text + at, text + at + 1, length - at);
+                break;
+            case 2:
+                memmove(text + at + 1, text + at, length - at + 1), text[at] = c;
+                break;
+            default:
+                text[at] = '\0';
             }
         }
         spec = parse(text);
