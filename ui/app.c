@@ -247,6 +247,9 @@ static enum mi_status run_screens(struct mi_ui *ui) {
         ui->now = mi_ui_clock();
         mi_ui_go(ui, MI_SCR_SETUP);
         ui->before = MI_SCR_SETUP;
+        const char *term = getenv("TERM");
+        if (ui->colour_limit > 8 && COLORS <= 8 && term && (!strcmp(term, "xterm") || !strcmp(term, "screen")))
+            mi_ui_say(ui, "TERM=%s promises 8 colours; %s-256color would show more", term, term);
         offer_running(ui);
         loop(ui);
     }

@@ -44,7 +44,7 @@ static void setup(struct mi_layout *l, const struct mi_layout_want *w) {
         return;
     }
     bool full = l->size == MI_SIZE_FULL;
-    l->box[MI_SETUP_PUBLISHED] = cut_bottom(&r, full ? 12 : clamp(r.h - 15, 6, 8));
+    l->box[MI_SETUP_PUBLISHED] = cut_bottom(&r, full ? 12 : clamp(r.h - 16, 6, 8));
     if (full) {
         l->box[MI_SETUP_FORM] = cut_left(&r, 54);
         l->box[MI_SETUP_HELP] = cut_left(&r, clamp(r.w - 54, 30, 52));
@@ -89,17 +89,19 @@ static void gallery(struct mi_layout *l, const struct mi_layout_want *w) {
     l->box[MI_BOX_HEAD] = cut_top(&r, l->size == MI_SIZE_TINY ? 1 : 2);
     cut_bottom(&r, 1); /* keeps pictures away from the bottom rows */
     if (l->size >= MI_SIZE_STD) l->box[MI_GAL_STRIP] = cut_bottom(&r, clamp(w->strips, 1, 4) + 2);
-    struct mi_rect text = cut_bottom(&r, l->size == MI_SIZE_TINY ? 2 : 3);
+    int lines = l->size == MI_SIZE_TINY ? 2 : 3;
+    r.h = r.h > lines ? r.h - lines : 0;
     int room = l->size == MI_SIZE_FULL ? MI_PICS_MAX : l->size == MI_SIZE_TINY ? 2 : 3;
     l->n_pics = clamp(w->pics, 1, room);
     int gap = 2, each = (r.w - gap * (l->n_pics + 1)) / l->n_pics;
     /* A square picture is about twice as many columns as rows. */
     int widest = l->n_pics == 1 ? r.w - 2 * gap : 2 * r.h + 4;
     each = clamp(each, 1, widest);
+    int tall = l->n_pics == 1 ? r.h : clamp(r.h, 0, each / 2 + 1); /* captions stay close to their pictures */
     int used = each * l->n_pics + gap * (l->n_pics - 1), x = r.x + (r.w - used) / 2;
     for (int k = 0; k < l->n_pics; k++, x += each + gap) {
-        l->pic[k] = (struct mi_rect){r.y, x, r.h, each};
-        l->caption[k] = (struct mi_rect){text.y, x, text.h, each};
+        l->pic[k] = (struct mi_rect){r.y, x, tall, each};
+        l->caption[k] = (struct mi_rect){r.y + tall, x, lines, each};
     }
 }
 

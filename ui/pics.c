@@ -229,7 +229,7 @@ bool mi_pics_waiting(const struct mi_pics *p) { return due((struct mi_pics *)p) 
 static void show_lines(const struct mi_rect *r, const struct mi_picture *pic) {
     const char *line = pic->bytes, *end = pic->bytes + pic->n;
     int x = r->x + (r->w - pic->cols) / 2;
-    for (int y = r->y; line < end && y < r->y + r->h; y++) {
+    for (int y = r->y + r->h - pic->rows; line < end && y < r->y + r->h; y++) { /* stands on its caption */
         const char *nl = memchr(line, '\n', (size_t)(end - line));
         emit_move(y, x);
         emit(line, (size_t)((nl ? nl : end) - line));
@@ -262,7 +262,7 @@ bool mi_pics_send(struct mi_pics *p, double now) {
                 old->height != e->pic.height || e->broken))
         emit_blank(w->r);
     if (!e->broken && w->id.mode == MI_PIC_SIXEL) {
-        emit_move(w->r.y + (w->r.h - e->pic.rows) / 2, w->r.x + (w->r.w - e->pic.cols) / 2);
+        emit_move(w->r.y + w->r.h - e->pic.rows, w->r.x + (w->r.w - e->pic.cols) / 2);
         emit(e->pic.bytes, e->pic.n);
         if (p->probe->answered && p->silent < 3) {
             emit("\033[5n", 4);

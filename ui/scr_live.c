@@ -80,13 +80,16 @@ static void draw_progress(struct mi_ui *ui, struct mi_rect r, const struct mi_st
     mi_duration(eta, sizeof eta, s->state == MI_STAGE_RUNNING ? s->eta : -1);
     if (s->epochs > 0)
         snprintf(left, sizeof left, "%s %.0f/%.0f", s->phase ? s->phase : "epoch", s->epoch, s->epochs);
-    else
+    else if (s->total > 0)
         snprintf(left, sizeof left, "%s %.0f/%.0f", s->phase ? s->phase : s->kind, s->done, s->total);
+    else
+        snprintf(left, sizeof left, "%s", s->phase ? s->phase : s->kind);
     if (s->state == MI_STAGE_RUNNING)
         snprintf(right, sizeof right, "%5.1f%%  ETA %s  %.4g %s/s", 100 * f, eta, s->rate, s->unit ? s->unit : "steps");
     else {
         mi_duration(eta, sizeof eta, s->seconds);
-        snprintf(right, sizeof right, "%s  took %s", stage_word(s), eta);
+        bool timed = s->state == MI_STAGE_DONE && s->seconds > 0;
+        snprintf(right, sizeof right, "%s%s%s", stage_word(s), timed ? "  took " : "", timed ? eta : "");
     }
     int lw = mi_text_width(left), rw = mi_text_width(right), bw = r.w - lw - rw - 6;
     int x = r.x + 1;

@@ -23,10 +23,9 @@ struct tab {
     bool stale;
 };
 
-static const struct { const char *name, *key; int width; } columns[] = {
-    {"defense", "defense", 17}, {"attack", "attack", 9}, {"model", "model", 10}, {"data", "data", 10}, {"Acc", "acc", 7},
-    {"AttAcc", "attacc", 7},    {"trade-off", "tradeoff", 9}, {"KNN", "knn", 8},  {"d_eval", "delta_eval", 8},
-    {"d_face", "delta_face", 7}, {"FID", "fid", 7},   {"source", "source", 12}};
+static const struct { const char *name; int width; } columns[] = {
+    {"defense", 15}, {"attack", 8}, {"model", 10}, {"data", 10}, {"Acc", 6}, {"AttAcc", 6},
+    {"Δ", 7}, {"KNN", 8}, {"δ_eval", 8}, {"δ_face", 7}, {"FID", 7}, {"source", 8}};
 #define N_COLUMNS ((int)(sizeof columns / sizeof *columns))
 
 static struct tab *state(struct mi_ui *ui) { return ui->state[MI_SCR_TABLE]; }
@@ -141,6 +140,13 @@ static int fitting(int width, int *out) {
     return n;
 }
 
+/* Text columns take what is left over on wide screens. */
+static int width_of(int screen, int column) {
+    int w = columns[column].width, spare = screen - 118;
+    if (spare <= 0 || (column >= 4 && column < N_COLUMNS - 1)) return w;
+    return w + (spare / 5 > 12 ? 12 : spare / 5);
+}
+
 static void draw_cells(struct mi_ui *ui, int y, struct mi_rect in, const struct mi_row *r, const int *col, int n, bool here) {
     const struct mi_theme *t = &ui->theme;
     int x = in.x + 3;
@@ -148,11 +154,12 @@ static void draw_cells(struct mi_ui *ui, int y, struct mi_rect in, const struct 
     mi_put_attr(t, y, in.x + 1, 1, r->published ? MI_INK_DIM : MI_INK_S1, 0, r->published ? "○" : "●");
     for (int k = 0; k < n; k++) {
         char text[256], clipped[256];
-        int w = columns[col[k]].width;
+        int w = width_of(in.w, col[k]);
         bool num = col[k] >= 4 && col[k] < N_COLUMNS - 1;
         if (x + w > in.x + in.w) break;
         cell_text(r, col[k], text, sizeof text);
-        mi_text_clip(clipped, sizeof clipped, text, w);
+        bool prefixed = !strncmp(text, "run ", 4) && mi_text_width(text) > w; /* "0002 syn" says enough */
+        mi_text_clip(clipped, sizeof clipped, text + (prefixed ? 4 : 0), w);
         int pad = num ? w - mi_text_width(clipped) : 0;
         mi_put_attr(t, y, x + pad, w - pad, MI_INK_TEXT, (here ? A_REVERSE : 0) | (r->published ? 0 : A_BOLD), clipped);
         x += w + 1;
@@ -164,11 +171,11 @@ static void draw_list(struct mi_ui *ui, const struct mi_table *t) {
     struct mi_rect in = ui->layout.box[MI_TABLE_LIST];
     int col[N_COLUMNS], n = fitting(in.w, col), x = in.x + 3, list = in.h - 1;
     for (int k = 0; k < n; k++) {
-        int c = col[k], w = columns[c].width;
+        int c = col[k], w = width_of(in.w, c);
         bool num = c >= 4 && c < N_COLUMNS - 1;
         char head[32];
         snprintf(head, sizeof head, "%s%s", columns[c].name, s->sort == c ? s->descending ? "▼" : "▲" : "");
-        int pad = num ? w - mi_text_width(head) : 0;
+        int pad = num && mi_text_width(head) < w ? w - mi_text_width(head) : 0;
         mi_put_attr(&ui->theme, in.y, x + pad, w - pad, MI_INK_TITLE, c == s->column ? A_UNDERLINE | A_REVERSE : A_UNDERLINE, head);
         x += w + 1;
     }

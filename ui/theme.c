@@ -24,21 +24,21 @@ enum mi_status mi_theme_limit(const char *word, int *limit) {
     return mi_fail(MI_E_USAGE, "--color=%s: use auto, always, 256, 16, never or mono", word);
 }
 
-struct shade { short dark256, light256, basic; attr_t attr, mono; };
+struct shade { short dark256, light256, dark8, light8; attr_t attr, mono; };
 
 static const struct shade shades[MI_INK_COUNT] = {
-    [MI_INK_TEXT] = {-1, -1, -1, 0, 0},
-    [MI_INK_DIM] = {245, 243, -1, 0, 0},
-    [MI_INK_ACCENT] = {80, 24, COLOR_CYAN, 0, A_BOLD},
-    [MI_INK_GOOD] = {79, 29, COLOR_GREEN, 0, A_BOLD},
-    [MI_INK_WARN] = {221, 130, COLOR_YELLOW, 0, A_BOLD},
-    [MI_INK_BAD] = {210, 160, COLOR_RED, A_BOLD, A_BOLD | A_UNDERLINE},
-    [MI_INK_S1] = {75, 26, COLOR_CYAN, 0, 0},
-    [MI_INK_S2] = {215, 166, COLOR_YELLOW, 0, A_BOLD},
-    [MI_INK_S3] = {79, 30, COLOR_GREEN, 0, 0},
-    [MI_INK_S4] = {213, 127, COLOR_MAGENTA, 0, A_BOLD},
-    [MI_INK_TITLE] = {-1, -1, -1, A_BOLD, A_BOLD},
-    [MI_INK_SELECTED] = {-1, -1, -1, A_REVERSE, A_REVERSE},
+    [MI_INK_TEXT] = {-1, -1, -1, -1, 0, 0},
+    [MI_INK_DIM] = {245, 243, -1, -1, 0, 0},
+    [MI_INK_ACCENT] = {80, 24, COLOR_CYAN, COLOR_BLUE, 0, A_BOLD},
+    [MI_INK_GOOD] = {79, 29, COLOR_GREEN, COLOR_GREEN, 0, A_BOLD},
+    [MI_INK_WARN] = {221, 130, COLOR_YELLOW, COLOR_MAGENTA, 0, A_BOLD},
+    [MI_INK_BAD] = {210, 160, COLOR_RED, COLOR_RED, A_BOLD, A_BOLD | A_UNDERLINE},
+    [MI_INK_S1] = {75, 26, COLOR_CYAN, COLOR_BLUE, 0, 0},
+    [MI_INK_S2] = {215, 166, COLOR_YELLOW, COLOR_MAGENTA, 0, A_BOLD},
+    [MI_INK_S3] = {79, 30, COLOR_GREEN, COLOR_GREEN, 0, 0},
+    [MI_INK_S4] = {213, 127, COLOR_MAGENTA, COLOR_RED, 0, A_BOLD},
+    [MI_INK_TITLE] = {-1, -1, -1, -1, A_BOLD, A_BOLD},
+    [MI_INK_SELECTED] = {-1, -1, -1, -1, A_REVERSE, A_REVERSE},
 };
 
 static void apply(struct mi_theme *t, int limit, bool background_light) {
@@ -47,7 +47,7 @@ static void apply(struct mi_theme *t, int limit, bool background_light) {
     t->colours = mono ? 0 : COLORS < limit ? COLORS : limit;
     for (int k = 0; k < MI_INK_COUNT; k++) {
         const struct shade *s = &shades[k];
-        short fg = t->colours >= 256 ? (t->light ? s->light256 : s->dark256) : s->basic;
+        short fg = t->colours >= 256 ? (t->light ? s->light256 : s->dark256) : t->light ? s->light8 : s->dark8;
         t->attr[k] = mono ? s->mono : s->attr;
         t->pair[k] = 0;
         if (mono || fg < 0) continue;
