@@ -77,12 +77,12 @@ enum mi_status opt_slot_state(const struct mt_opt *o, struct opt_slot *s) {
 
 /* ---- the arithmetic ------------------------------------------------------------------------------------------- */
 
-struct adam_coef { float keep, wd, b1, b2, c1, c2, step, bias2, eps; };
+struct adam_coef { float decay, wd, b2, c1, c2, step, bias2, eps; };
 
 static void adam_range(float *restrict w, const float *restrict g, float *restrict m, float *restrict v, int64_t n,
                        const struct adam_coef c) {
     for (int64_t i = 0; i < n; i++) {
-        float wi = w[i] * c.keep;
+        float wi = w[i] - c.decay * w[i];
         float gi = g[i] + c.wd * wi;
         float mi = m[i] + c.c1 * (gi - m[i]);
         float vi = c.b2 * v[i] + c.c2 * gi * gi;
@@ -94,8 +94,8 @@ static void adam_range(float *restrict w, const float *restrict g, float *restri
 
 static void adam_cpu(const struct mt_opt *o, const struct opt_slot *s, const struct mt_flat *f) {
     double lr = o->lr * s->lr_scale, bias1 = 1 - pow(o->b1, (double)s->step), bias2 = 1 - pow(o->b2, (double)s->step);
-    struct adam_coef c = {.keep = o->decoupled ? (float)(1 - lr * o->wd) : 1, .wd = o->decoupled ? 0 : (float)o->wd,
-                          .b1 = (float)o->b1, .b2 = (float)o->b2, .c1 = (float)(1 - o->b1), .c2 = (float)(1 - o->b2),
+    struct adam_coef c = {.decay = o->decoupled ? (float)(lr * o->wd) : 0, .wd = o->decoupled ? 0 : (float)o->wd,
+                          .b2 = (float)o->b2, .c1 = (float)(1 - o->b1), .c2 = (float)(1 - o->b2),
                           .step = (float)(lr / bias1), .bias2 = (float)sqrt(bias2), .eps = (float)o->eps};
     float *m = mt_data(s->m), *v = mt_data(s->v);
     int64_t blocks = (f->n + BLOCK - 1) / BLOCK;
