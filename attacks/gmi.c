@@ -186,8 +186,10 @@ static enum mi_status start_chunk(struct gmi *a, int chunk) {
 static enum mi_status show(struct gmi *a, int chunk, int64_t step, mt_tensor *x) {
     int ids = ids_in(a, chunk) < SHOWN_IDS ? ids_in(a, chunk) : SHOWN_IDS;
     mt_tensor *some = mt_detach(mt_stride_slice(x, 0, 0, (int64_t)ids * a->per_label, a->tries));
-    return mi_ctx_atlas(a->job->ctx, "recon-running", "recon", some, a->job->restarts,
-                        a->job->labels + chunk * a->chunk_ids, step, false);
+    struct mi_ctx *c = a->job->ctx;
+    char name[160]; /* of the sheet the attack stage draws at the end, which then takes its place */
+    snprintf(name, sizeof name, "recon-%s", c->cell ? c->cell : c->stage);
+    return mi_ctx_atlas(c, name, "recon", some, a->job->restarts, a->job->labels + chunk * a->chunk_ids, step, false);
 }
 
 /* Keeps of each image's `tries` candidates the one with the greatest target logit. x [n,...], logits [n,K]. */
@@ -197,7 +199,7 @@ static mt_tensor *best_candidates(struct gmi *a, mt_tensor *x, mt_tensor *logits
     mt_tensor *own = mt_gather(logits, 1, mt_unsqueeze(a->y, 1));                          /* [n,1] */
     mt_tensor *best = mt_argmax(mt_reshape(own, MT_SHAPE(n / a->tries, a->tries)), 1);     /* [n/tries] */
     mt_tensor *base = mt_arange(0, n / a->tries, (mt_spec){MT_I64, mt_device_of(x), MT_NCHW});
-    return mt_index_select(x, 0, mt_add(mt_affine(base, a->tries, 0), best));
+    return mt_index_select(x, 0, mt_add(mt_cast(mt_affine(base, a->tries, 0), MT_I64), best));
 }
 
 /* Delivers a finished chunk: final images in [0,1] on the CPU, saved as a part of the stage. */

@@ -10,8 +10,8 @@
  * sheet uses the running statistics only and moves nothing: when it is drawn does not change the result. */
 #include "attacks/wgan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 enum { SHEET_COLS = 8, SHEET_IMAGES = 32 };
@@ -185,7 +185,9 @@ static enum mi_status draw_sheet(struct wgan *w, int64_t step, bool final) {
     bool grad = mt_grad_mode(false);
     mt_tensor *x = mi_dcgan_g(&w->g, w->sheet_z, false); /* [32,3,S,S] */
     mt_grad_mode(grad);
-    enum mi_status st = x ? mi_ctx_atlas(w->job->ctx, "samples", "samples", x, SHEET_COLS, NULL, step, final) : MI_OK;
+    char name[160];
+    snprintf(name, sizeof name, "samples-%s", w->job->ctx->stage);
+    enum mi_status st = x ? mi_ctx_atlas(w->job->ctx, name, "samples", x, SHEET_COLS, NULL, step, final) : MI_OK;
     enum mi_status end = mt_scope_end(s);
     return end != MI_OK ? end : st;
 }
