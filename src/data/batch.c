@@ -7,8 +7,9 @@
 
 #include "midre/data.h"
 
-#define PERIOD        48 /* whole pixels and whole vectors of 4, 8 and 16 floats: lcm(3, 16) */
-#define WORTH_THREADS ((size_t)1 << 17)
+#define PERIOD 48 /* whole pixels and whole vectors of 4, 8 and 16 floats: lcm(3, 16) */
+/* Below this many floats waking the team costs more than it saves, most of all on a busy machine. */
+#define WORTH_THREADS ((size_t)1 << 22)
 
 struct map {
     float scale[PERIOD], shift[PERIOD];

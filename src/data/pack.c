@@ -6,10 +6,12 @@
  * says.  Then checksums, head, fsync, rename - a reader sees the finished pack or none. */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -121,6 +123,22 @@ static enum mi_status disk_error(const char *what, const char *path, int number)
     return mi_fail(MI_E_DISK, "cannot %s the pack %s: %s", what, path, strerror(number));
 }
 
+/* Removes what builders that were killed have left: a living one holds a lock on its temporary file. */
+static void sweep(const char *path) {
+    glob_t found;
+    char *pattern = mi_format("%s.tmp.*", path);
+    if (pattern && glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            int fd = open(found.gl_pathv[i], O_RDWR | O_CLOEXEC);
+            if (fd < 0) continue;
+            if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlink(found.gl_pathv[i]);
+            close(fd);
+        }
+        globfree(&found);
+    }
+    free(pattern);
+}
+
 static enum mi_status map_file(struct builder *b, size_t text_bytes) {
     b->map_bytes = 0;
     size_t data = place(b, b->listing->n) - b->data_at;
@@ -129,6 +147,7 @@ static enum mi_status map_file(struct builder *b, size_t text_bytes) {
     size_t bytes = b->data_at + data;
     b->fd = open(b->tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (b->fd < 0) return disk_error("create", b->tmp, errno);
+    if (flock(b->fd, LOCK_EX | LOCK_NB) != 0) return disk_error("lock", b->tmp, errno);
     int failed = posix_fallocate(b->fd, 0, (off_t)bytes);
     if (failed) return disk_error(failed == ENOSPC ? "find room for" : "reserve", b->tmp, failed);
     void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
@@ -279,6 +298,7 @@ enum mi_status mi_pack_build(const char *path, struct mi_dataset *d, const struc
         b.total += l->n[s];
     }
     if (b.total == 0) return mi_fail(MI_E_INPUT, "%s: there is not one image to pack", d->desc->info.name);
+    sweep(path);
     b.tmp = mi_format("%s.tmp.%ld", path, (long)getpid());
     b.bad = mi_calloc(b.total, 1);
     pthread_mutex_init(&b.lock, NULL);

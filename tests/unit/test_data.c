@@ -333,8 +333,7 @@ static void a_damaged_pack_is_rebuilt_and_said_so(void **state) {
     mi_dataset_close(&d);
     struct pack_file f = find_pack(p);
     /* Padding, head, text, pixels, labels, then cut short and empty. */
-    const long places[] = {4096 + 7,          30, 200, f.st.st_size - 100,
-                           f.st.st_size - 60, -1, -2};
+    const long places[] = {4096 + 7, 30, 200, f.st.st_size - 100, f.st.st_size - 60, -1, -2};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         FILE *file = fopen(f.path, "r+b");
         assert_non_null(file);
@@ -388,6 +387,26 @@ static void undecodable_files_are_left_out_and_named(void **state) {
     assert_int_equal(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL), MI_E_INPUT);
     assert_error(MI_E_INPUT, "no training image of 8 can be decoded");
     close_listing(&l);
+    mi_values_free(v);
+}
+
+static void a_killed_builder_leaves_nothing_for_long(void **state) {
+    struct place *p = *state;
+    struct mi_values *v = celeba_values(p);
+    struct mi_dataset d;
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+    mi_dataset_close(&d);
+    struct pack_file f = find_pack(p);
+    char *orphan = mi_format("%s.tmp.12345", f.path);
+    assert_int_equal(rename(f.path, orphan), 0); /* as after kill -9 just before the rename */
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+    mi_dataset_close(&d);
+    struct pack_file after = find_pack(p);
+    assert_int_equal(after.files, 1);
+    assert_string_equal(after.path, f.path);
+    free(orphan);
+    free(f.path);
+    free(after.path);
     mi_values_free(v);
 }
 
@@ -547,6 +566,7 @@ int main(void) {
         TEST(pack_holds_cropped_pixels_and_is_reused),
         TEST(a_damaged_pack_is_rebuilt_and_said_so),
         TEST(undecodable_files_are_left_out_and_named),
+        TEST(a_killed_builder_leaves_nothing_for_long),
         TEST(packing_can_be_stopped_and_leaves_nothing),
         TEST(folders_and_flat_pictures_work),
         cmocka_unit_test(batches_equal_the_plain_formula),
