@@ -15,23 +15,45 @@
 
 /* What is measured; the code is src/judge, the protocol is in judge.h. */
 static const struct mi_entry metrics[] = {
-    {.name = "acc", .title = "Natural accuracy", .paper = "", .tags = "% higher is better",
+    {.name = "acc",
+     .title = "Natural accuracy",
+     .paper = "",
+     .tags = "% higher is better",
      .help = "Top-1 accuracy of the target on the private test photos: what the defense costs."},
-    {.name = "attacc", .title = "Attack accuracy", .paper = "Zhang et al., CVPR 2020; Chen et al., ICCV 2021",
+    {.name = "attacc",
+     .title = "Attack accuracy",
+     .paper = "Zhang et al., CVPR 2020; Chen et al., ICCV 2021",
      .tags = "% lower is better",
      .help = "Share of reconstructions that the judge takes for the attacked person; the spread is the sample standard "
              "deviation over restarts, averaged over groups of identities."},
-    {.name = "top5", .title = "Top-5 attack accuracy", .paper = "Zhang et al., CVPR 2020", .tags = "% lower is better",
+    {.name = "top5",
+     .title = "Top-5 attack accuracy",
+     .paper = "Zhang et al., CVPR 2020",
+     .tags = "% lower is better",
      .help = "Share of reconstructions with the attacked person among the judge's five best answers."},
-    {.name = "knn", .title = "KNN distance", .paper = "Zhang et al., CVPR 2020", .tags = "squared L2 higher is better",
-     .help = "Squared distance in the judge's features from a reconstruction to the nearest private training photo of the "
-             "person; only comparable under the same judge."},
-    {.name = "tradeoff", .title = "Trade-off", .paper = "MIDRE, TMLR 2025", .tags = "higher is better",
-     .help = "Attack accuracy taken from the attacker per point of natural accuracy paid; OP when accuracy did not fall."},
-    {.name = "target_judged", .title = "Target's own verdict", .paper = "", .tags = "%",
+    {.name = "knn",
+     .title = "KNN distance",
+     .paper = "Zhang et al., CVPR 2020",
+     .tags = "squared L2 higher is better",
+     .help =
+         "Squared distance in the judge's features from a reconstruction to the nearest private training photo of the "
+         "person; only comparable under the same judge."},
+    {.name = "tradeoff",
+     .title = "Trade-off",
+     .paper = "MIDRE, TMLR 2025",
+     .tags = "higher is better",
+     .help =
+         "Attack accuracy taken from the attacker per point of natural accuracy paid; OP when accuracy did not fall."},
+    {.name = "target_judged",
+     .title = "Target's own verdict",
+     .paper = "",
+     .tags = "%",
      .help = "Share of reconstructions that the target itself takes for the attacked person: high beside a low attack "
              "accuracy means images that fool the target only."},
-    {.name = "queries", .title = "Queries", .paper = "", .tags = "images",
+    {.name = "queries",
+     .title = "Queries",
+     .paper = "",
+     .tags = "images",
      .help = "Images the target was shown by the attack."},
 };
 
@@ -58,7 +80,8 @@ const struct mi_entry *const *mi_catalogue(enum mi_kind kind, size_t *n) {
     return lists[kind];
 }
 
-/* ---- printing ------------------------------------------------------------------------------------------------------- */
+/* ---- printing -------------------------------------------------------------------------------------------------------
+ */
 
 /* A C string literal; NULL stays NULL.  Bytes above 127 are UTF-8 and go through as they are. */
 static void print_text(const char *text) {
@@ -68,11 +91,16 @@ static void print_text(const char *text) {
     }
     putchar('"');
     for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
-        if (*s == '"' || *s == '\\') printf("\\%c", *s);
-        else if (*s == '\n') printf("\\n");
-        else if (*s == '?') printf("\\?"); /* no trigraphs */
-        else if (*s < 32) printf("\\%03o", *s);
-        else putchar(*s);
+        if (*s == '"' || *s == '\\')
+            printf("\\%c", *s);
+        else if (*s == '\n')
+            printf("\\n");
+        else if (*s == '?')
+            printf("\\?"); /* no trigraphs */
+        else if (*s < 32)
+            printf("\\%03o", *s);
+        else
+            putchar(*s);
     }
     putchar('"');
 }
@@ -135,7 +163,8 @@ int catalogue_command(int argc, char **argv) {
         fprintf(stderr, "usage: midre-engine catalogue\n");
         return mi_exit_code(MI_E_USAGE);
     }
-    printf("/* The catalogue of models, defenses, attacks, datasets and metrics, printed by `midre-engine catalogue` from\n"
+    printf("/* The catalogue of models, defenses, attacks, datasets and metrics, printed by `midre-engine catalogue` "
+           "from\n"
            " * the engine's tables while building.  Do not edit: change the descriptor and build again. */\n"
            "#include \"midre/entry.h\"\n\n");
     for (int k = 0; k < MI_KIND_COUNT; k++) {

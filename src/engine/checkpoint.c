@@ -14,8 +14,8 @@
 void mi_file_word(const char *text, char *out, size_t cap) {
     size_t n = 0;
     for (const char *s = text; *s && n + 1 < cap; s++) {
-        bool plain = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '.' ||
-                     *s == '-';
+        bool plain =
+            (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') || *s == '.' || *s == '-';
         out[n++] = plain ? *s : '_';
     }
     out[n] = '\0';
@@ -97,7 +97,8 @@ enum mi_status mi_checkpoint_write(struct mi_loop *l) {
     return MI_OK;
 }
 
-/* ---- restoring ------------------------------------------------------------------------------------------------------ */
+/* ---- restoring ------------------------------------------------------------------------------------------------------
+ */
 
 /* A tensor registered by the phase: copied into the existing one, which optimisers may hold, or made new. */
 static enum mi_status get_tensor(struct mi_loop *l, mt_archive *a, const char *key, mt_tensor **own) {
@@ -207,7 +208,8 @@ enum mi_status mi_checkpoint_read(struct mi_loop *l, bool *found) {
                            l->ctx->product->work);
 }
 
-/* ---- parts ---------------------------------------------------------------------------------------------------------- */
+/* ---- parts ----------------------------------------------------------------------------------------------------------
+ */
 
 static char *part_path(const struct mi_ctx *c, const char *part) {
     char word[96], name[128];

@@ -45,8 +45,10 @@ enum mi_status classifier_build(const struct engine *e, const struct stage *s, s
     MI_TRY(mi_defenses_open(&c->defenses, s->defense, e->spec));
     c->model = mi_model_new(s->model, v, s->data->images.classes, s->size, e->device, seed);
     enum mi_status st = c->model ? mi_defenses_prepare(&c->defenses, c->model) : mi_error_status();
-    if (st != MI_OK) classifier_close(c);
-    else c->model->precision = e->precision;
+    if (st != MI_OK)
+        classifier_close(c);
+    else
+        c->model->precision = e->precision;
     return st;
 }
 
@@ -180,7 +182,13 @@ enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx 
     return MI_OK;
 }
 
-const struct stage_ops stage_target_ops = {.word = "target", .product = true, .identity = classifier_identity,
-                                           .work = classifier_work, .show = classifier_show};
-const struct stage_ops stage_judge_ops = {.word = "judge", .product = true, .identity = classifier_identity,
-                                          .work = classifier_work, .show = classifier_show};
+const struct stage_ops stage_target_ops = {.word = "target",
+                                           .product = true,
+                                           .identity = classifier_identity,
+                                           .work = classifier_work,
+                                           .show = classifier_show};
+const struct stage_ops stage_judge_ops = {.word = "judge",
+                                          .product = true,
+                                          .identity = classifier_identity,
+                                          .work = classifier_work,
+                                          .show = classifier_show};

@@ -15,7 +15,9 @@
 
 #include "midre/workspace.h"
 
-struct mi_curves *mi_curves_new(void) { return mi_calloc(1, sizeof(struct mi_curves)); }
+struct mi_curves *mi_curves_new(void) {
+    return mi_calloc(1, sizeof(struct mi_curves));
+}
 
 void mi_curves_clear(struct mi_curves *c) {
     for (size_t i = 0; i < c->n; i++) {
@@ -89,8 +91,10 @@ void mi_curves_add_tensor(struct mi_curves *c, const char *name, mt_tensor *valu
     bool was = mt_grad_mode(false);
     mt_scope *scope = mt_scope_begin("curve");
     mt_tensor *v = mt_cast(mt_detach(value), MT_F32); /* [] */
-    if (s->device) mt_add_(s->device, v, 1.0);
-    else s->device = mt_keep(mt_clone(v));
+    if (s->device)
+        mt_add_(s->device, v, 1.0);
+    else
+        s->device = mt_keep(mt_clone(v));
     s->count++;
     if (mt_scope_end(scope) != MI_OK) mi_error_clear(); /* a curve is never worth the run */
     mt_grad_mode(was);
@@ -162,7 +166,8 @@ void mi_curves_replay(const struct mi_curves *c, struct mi_journal *j, const cha
     free(at);
 }
 
-/* ---- exact state in a checkpoint: per series an f64 table [n+1,3], row 0 = {sum, count, 0}, then {step, x, y} ------ */
+/* ---- exact state in a checkpoint: per series an f64 table [n+1,3], row 0 = {sum, count, 0}, then {step, x, y} ------
+ */
 
 enum mi_status mi_curves_save(struct mi_curves *c, mt_archive *a) {
     char key[160], text[96];
@@ -237,7 +242,8 @@ static size_t points_of(const struct mi_curves *c) {
 enum mi_status mi_curves_advance(struct mi_curves *c, mt_archive *a) {
     struct mi_curves saved = {0};
     enum mi_status st = mi_curves_load(&saved, a);
-    bool further = saved.base_step > c->base_step || (saved.base_step == c->base_step && points_of(&saved) > points_of(c));
+    bool further =
+        saved.base_step > c->base_step || (saved.base_step == c->base_step && points_of(&saved) > points_of(c));
     if (st == MI_OK && further) {
         mi_curves_clear(c);
         *c = saved;
@@ -247,7 +253,8 @@ enum mi_status mi_curves_advance(struct mi_curves *c, mt_archive *a) {
     return st;
 }
 
-/* ---- curves.json: {"loss/train": [[step, x, y], ...], ...} -------------------------------------------------------- */
+/* ---- curves.json: {"loss/train": [[step, x, y], ...], ...} --------------------------------------------------------
+ */
 
 enum mi_status mi_curves_write(const struct mi_curves *c, const char *path) {
     json_t *all = json_object();

@@ -14,21 +14,21 @@ enum stage_kind { ST_DATA, ST_TARGET, ST_PRIOR, ST_JUDGE, ST_ATTACK, ST_SCORE, S
 /* A step of the run with one product.  Stages that would make the same product are one stage with several cells. */
 struct stage {
     enum stage_kind kind;
-    char *id, *title;             /* "target.quick.midre", "Target quick, midre" */
-    size_t *cells, n_cells;       /* indices into spec->cells that need it */
-    size_t shown;                 /* the one of them whose results are being shown */
-    struct stage *data, *pub;     /* inputs, borrowed, NULL where the kind has none: packed images, */
+    char *id, *title;                              /* "target.quick.midre", "Target quick, midre" */
+    size_t *cells, n_cells;                        /* indices into spec->cells that need it */
+    size_t shown;                                  /* the one of them whose results are being shown */
+    struct stage *data, *pub;                      /* inputs, borrowed, NULL where the kind has none: packed images, */
     struct stage *target, *prior, *judge, *attack; /* and products */
-    const char *model, *defense;  /* borrowed from the spec */
+    const char *model, *defense;                   /* borrowed from the spec */
     const struct mi_attack_desc *desc;
-    const char *dataset;          /* ST_DATA */
-    int size;                     /* px of its images */
-    bool public_only;             /* ST_DATA: only public images */
-    struct mi_fingerprint fp;     /* while planning from settings alone, exact once its inputs are done */
+    const char *dataset;      /* ST_DATA */
+    int size;                 /* px of its images */
+    bool public_only;         /* ST_DATA: only public images */
+    struct mi_fingerprint fp; /* while planning from settings alone, exact once its inputs are done */
     /* results other stages use */
-    struct mi_dataset images;     /* ST_DATA, open when done */
-    double acc;                   /* ST_TARGET, ST_JUDGE: natural accuracy, % */
-    bool done, wanted;            /* wanted: false for what a run that ends early does not need */
+    struct mi_dataset images; /* ST_DATA, open when done */
+    double acc;               /* ST_TARGET, ST_JUDGE: natural accuracy, % */
+    bool done, wanted;        /* wanted: false for what a run that ends early does not need */
 };
 
 struct engine {
@@ -83,7 +83,10 @@ mt_archive *graph_archive(const struct engine *e, const struct stage *s, const c
 void engine_event(struct engine *e, json_t *event); /* steals */
 
 /* ---- classifier.c: what target and judge have in common ---- */
-struct classifier { struct mi_model *model; struct mi_defenses defenses; };
+struct classifier {
+    struct mi_model *model;
+    struct mi_defenses defenses;
+};
 /* A fresh network as the stage's settings say, with its defenses prepared. */
 enum mi_status classifier_build(const struct engine *e, const struct stage *s, struct classifier *c);
 /* The finished network of a done stage. */

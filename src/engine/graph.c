@@ -158,17 +158,25 @@ static const char *cell_of(const struct engine *e, const struct stage *s) {
 
 static enum mi_status run_stage(struct engine *e, struct stage *s) {
     const struct mi_values *run = e->spec->section[MI_SEC_RUN];
-    struct mi_ctx ctx = {.journal = e->journal, .control = e->control, .run_dir = e->run_dir, .stage = s->id,
-                         .cell = cell_of(e, s), .device = e->device, .precision = e->precision, .seed = e->seed,
+    struct mi_ctx ctx = {.journal = e->journal,
+                         .control = e->control,
+                         .run_dir = e->run_dir,
+                         .stage = s->id,
+                         .cell = cell_of(e, s),
+                         .device = e->device,
+                         .precision = e->precision,
+                         .seed = e->seed,
                          .checkpoint_every = mi_values_real(run, "checkpoint_every"),
-                         .report_every = mi_values_real(run, "report_every"), .curves = mi_curves_new()};
+                         .report_every = mi_values_real(run, "report_every"),
+                         .curves = mi_curves_new()};
     struct mi_product p = {0};
     enum mi_status st = ctx.curves ? plan_fingerprint(e, s) : MI_E_NOMEM;
     bool product = stage_ops_of(s->kind)->product;
     if (st == MI_OK && product) st = open_product(e, s, &p);
     if (st == MI_OK) st = product ? obtain(e, s, &ctx, &p) : make(e, s, &ctx, &p);
     if (st == MI_OK) st = show(e, s, &ctx, &p);
-    if (st == MI_OK) s->done = true;
+    if (st == MI_OK)
+        s->done = true;
     else if (st != MI_STOPPED) {
         mi_fail_context("%s", s->title);
         stage_event(e, s, "failed", -1);

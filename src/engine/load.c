@@ -41,7 +41,9 @@ struct load {
 };
 
 /* Asking dlsym for a function through an object pointer, as POSIX prescribes. */
-static void *entry(struct nvml *n, const char *name) { return n->lib ? dlsym(n->lib, name) : NULL; }
+static void *entry(struct nvml *n, const char *name) {
+    return n->lib ? dlsym(n->lib, name) : NULL;
+}
 
 static void nvml_open(struct nvml *n, int index) {
     n->lib = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);

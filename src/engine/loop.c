@@ -22,8 +22,8 @@ double mi_clock(void) {
 }
 
 static void too_many(struct mi_loop *l, const char *what, const char *name) {
-    mi_loop_fail(l, mi_fail(MI_E_INTERNAL, "loop %s: more than %d %s registered (at %s)", l->phase, MI_LOOP_MAX, what,
-                            name));
+    mi_loop_fail(
+        l, mi_fail(MI_E_INTERNAL, "loop %s: more than %d %s registered (at %s)", l->phase, MI_LOOP_MAX, what, name));
 }
 
 void mi_loop_add_params(struct mi_loop *l, const char *name, struct mi_params *ps) {
@@ -150,8 +150,9 @@ enum mi_status mi_loop_begin(struct mi_loop *l) {
     struct mi_loop_private *p = l->priv;
     if (found) {
         p->resumed = true;
-        if (l->step < l->total) mi_ctx_log(l->ctx, "info", "%s: %s continues at step %lld of %lld", l->ctx->stage,
-                                           l->phase, (long long)l->step, (long long)l->total);
+        if (l->step < l->total)
+            mi_ctx_log(l->ctx, "info", "%s: %s continues at step %lld of %lld", l->ctx->stage, l->phase,
+                       (long long)l->step, (long long)l->total);
         rewind_curves(l);
     }
     p->t_save = p->t_due = mi_clock();
@@ -242,7 +243,9 @@ void mi_loop_scalar_tensor(struct mi_loop *l, const char *series, mt_tensor *val
     if (l->priv) mi_curves_add_tensor(l->priv->curves, series, value);
 }
 
-bool mi_loop_report_due(const struct mi_loop *l) { return l->priv && l->priv->due; }
+bool mi_loop_report_due(const struct mi_loop *l) {
+    return l->priv && l->priv->due;
+}
 
 enum mi_status mi_loop_end(struct mi_loop *l) {
     struct mi_loop_private *p = l->priv;

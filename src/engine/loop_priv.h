@@ -10,9 +10,9 @@
 struct mi_loop_private {
     struct mi_curves *curves; /* the context's, or own when it has none */
     bool own_curves, in_step, due, resumed;
-    int64_t bucket;           /* steps a point of a curve stands for */
-    int64_t saved_step;       /* step of the newest checkpoint, -1 none */
-    int slot;                 /* checkpoint file to write next: 0 = A, 1 = B */
+    int64_t bucket;     /* steps a point of a curve stands for */
+    int64_t saved_step; /* step of the newest checkpoint, -1 none */
+    int slot;           /* checkpoint file to write next: 0 = A, 1 = B */
     double t_report, t_save, t_due;
     double w_time[MI_LOOP_WINDOW]; /* sliding window, ring */
     int64_t w_step[MI_LOOP_WINDOW];

@@ -16,7 +16,9 @@
 #include "src/bench/bench.h"
 
 /* The bench reads its options like a program of its own: its name is the word before them. */
-static int bench_command(int argc, char **argv) { return bench_main(argc + 1, argv - 1); }
+static int bench_command(int argc, char **argv) {
+    return bench_main(argc + 1, argv - 1);
+}
 
 static const struct {
     const char *name;
@@ -24,7 +26,8 @@ static const struct {
     const char *help;
 } commands[] = {
     {"run", run_command, "RUN_DIR [--until STAGE]   compute a run (WORKSPACE/runs/NNNN)"},
-    {"catalogue", catalogue_command, "          print the tables of models, defenses, attacks, datasets and metrics as C"},
+    {"catalogue", catalogue_command,
+     "          print the tables of models, defenses, attacks, datasets and metrics as C"},
     {"bench", bench_command, "          time real training steps and attacks on this machine"},
     {"doctor", doctor_command, "          versions, devices, threads"},
 };

@@ -18,7 +18,9 @@ static const struct stage_ops *const ops[ST_KINDS] = {
     [ST_DATA] = &stage_data_ops,   [ST_TARGET] = &stage_target_ops, [ST_PRIOR] = &stage_prior_ops,
     [ST_JUDGE] = &stage_judge_ops, [ST_ATTACK] = &stage_attack_ops, [ST_SCORE] = &stage_score_ops,
 };
-const struct stage_ops *stage_ops_of(enum stage_kind kind) { return ops[kind]; }
+const struct stage_ops *stage_ops_of(enum stage_kind kind) {
+    return ops[kind];
+}
 
 static bool skipped(const char *name, const char *const *skip) {
     for (; skip && *skip; skip++)
@@ -194,8 +196,8 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     t.data = need_data(e, mi_values_text(data, "name"), size, false, i);
     t.id = mi_format("target.%s.%s", c->model, c->defense);
     t.title = mi_format("Target %s, %s", c->model, c->defense);
-    struct stage a = {.kind = ST_ATTACK, .model = c->model, .defense = c->defense, .size = size, .desc = attack,
-                      .data = t.data};
+    struct stage a = {
+        .kind = ST_ATTACK, .model = c->model, .defense = c->defense, .size = size, .desc = attack, .data = t.data};
     if (!t.data) {
         free(t.id);
         free(t.title);
@@ -209,8 +211,14 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     if (!judge) return mi_error_status();
     a.id = mi_format("attack.%s.%s.%s", c->model, c->defense, c->attack);
     a.title = mi_format("Attack %s on %s, %s", c->attack, c->model, c->defense);
-    struct stage s = {.kind = ST_SCORE, .model = c->model, .defense = c->defense, .size = size, .desc = attack,
-                      .data = t.data, .target = a.target, .judge = judge};
+    struct stage s = {.kind = ST_SCORE,
+                      .model = c->model,
+                      .defense = c->defense,
+                      .size = size,
+                      .desc = attack,
+                      .data = t.data,
+                      .target = a.target,
+                      .judge = judge};
     if (!(s.attack = need(e, a, i))) return mi_error_status();
     s.id = mi_format("score.%s.%s.%s", c->model, c->defense, c->attack);
     s.title = mi_format("Score %s on %s, %s", c->attack, c->model, c->defense);
@@ -244,7 +252,9 @@ enum mi_status plan_make(struct engine *e, const char *until) {
     for (size_t i = 0; i < e->spec->n_cells; i++) MI_TRY(plan_cell(e, i));
     for (size_t i = 0; i < e->n_stages; i++) targets += e->stages[i]->kind == ST_TARGET;
     if (targets > 1 && *mi_values_text(target, "checkpoint"))
-        return mi_fail(MI_E_INPUT, "[target] checkpoint is one finished network, but this run has %zu targets: name one "
-                       "model and one defense", targets);
+        return mi_fail(MI_E_INPUT,
+                       "[target] checkpoint is one finished network, but this run has %zu targets: name one "
+                       "model and one defense",
+                       targets);
     return mark_wanted(e, until);
 }

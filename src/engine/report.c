@@ -44,7 +44,9 @@ void mi_ctx_scalar(struct mi_ctx *c, const char *series, int64_t step, double x,
     if (!e || mi_journal_write(c->journal, e) != MI_OK) drop_error("journal");
 }
 
-bool mi_ctx_stop_wanted(const struct mi_ctx *c) { return c->control && mi_control_stop_wanted(c->control); }
+bool mi_ctx_stop_wanted(const struct mi_ctx *c) {
+    return c->control && mi_control_stop_wanted(c->control);
+}
 
 /* [N,3,S,S] in [0,1] -> N packed 8-bit tiles; caller frees. */
 static uint8_t *tiles_of(mt_tensor *x, int64_t n, int side) {
@@ -75,9 +77,9 @@ static uint8_t *tiles_of(mt_tensor *x, int64_t n, int side) {
 
 static void announce(struct mi_ctx *c, const char *name, const char *kind, const char *file, int tile, int cols,
                      int rows, const int *labels, int64_t step, bool final) {
-    json_t *e = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:b}", "t", "atlas", "name", name, "kind", kind,
-                          "file", file, "tile", tile, "cols", cols, "rows", rows, "step", (json_int_t)step, "final",
-                          (int)final);
+    json_t *e =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:I, s:b}", "t", "atlas", "name", name, "kind", kind, "file",
+                  file, "tile", tile, "cols", cols, "rows", rows, "step", (json_int_t)step, "final", (int) final);
     if (!e) return;
     if (c->cell) json_object_set_new(e, "cell", json_string(c->cell));
     if (c->stage) json_object_set_new(e, "stage", json_string(c->stage));
@@ -124,7 +126,9 @@ enum mi_status mi_ctx_atlas(struct mi_ctx *c, const char *name, const char *kind
     snprintf(file, sizeof(file), "pictures/%s.png", word);
     enum mi_status st = write_sheet(c, file, tiles, n, side, cols, rows);
     free(tiles);
-    if (st == MI_OK) announce(c, name, kind, file, side, cols, rows, labels, step, final);
-    else drop_error("picture");
+    if (st == MI_OK)
+        announce(c, name, kind, file, side, cols, rows, labels, step, final);
+    else
+        drop_error("picture");
     return MI_OK;
 }

@@ -98,8 +98,8 @@ static enum mi_status settle_machine(struct engine *e) {
         mi_journal_log(e->journal, "warn", "device auto: no usable GPU (%s); computing on %s",
                        mt_built_with_cuda() ? "none found" : "this build has no CUDA", e->device_name);
     if (strcmp(precision, "auto") == 0)
-        mi_journal_log(e->journal, "info", "precision auto: %s", bf16 ? "bf16 with fp32 master weights"
-                                                                      : "fp32, bf16 is slow on this processor");
+        mi_journal_log(e->journal, "info", "precision auto: %s",
+                       bf16 ? "bf16 with fp32 master weights" : "fp32, bf16 is slow on this processor");
     else if (bf16 && !fast)
         mi_journal_log(e->journal, "warn", "bf16 is emulated on this processor: fp32 is faster here");
     return MI_OK;

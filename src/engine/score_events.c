@@ -14,7 +14,9 @@ static double real_of(const json_t *j, const char *key) {
     const json_t *v = json_object_get(j, key);
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
-static int int_of(const json_t *j, const char *key) { return (int)json_integer_value(json_object_get(j, key)); }
+static int int_of(const json_t *j, const char *key) {
+    return (int)json_integer_value(json_object_get(j, key));
+}
 
 static void recon_events(struct engine *e, const struct mi_ctx *ctx, const json_t *verdicts) {
     size_t i;
@@ -58,8 +60,8 @@ static enum mi_status photo_atlas(const struct stage *s, struct mi_ctx *ctx, con
         snprintf(name, sizeof(name), "photo-%s", ctx->cell);
         mt_spec image = {MT_F32, MT_CPU, MT_NHWC};
         mt_scope *scope = mt_scope_begin("photos");
-        st = mi_ctx_atlas(ctx, name, "photo", mt_from(pixels, MT_SHAPE((int64_t)n, 3, d->size, d->size), image), restarts,
-                          labels, 0, true);
+        st = mi_ctx_atlas(ctx, name, "photo", mt_from(pixels, MT_SHAPE((int64_t)n, 3, d->size, d->size), image),
+                          restarts, labels, 0, true);
         enum mi_status end = mt_scope_end(scope);
         if (st == MI_OK) st = end;
     }
@@ -106,10 +108,10 @@ static json_t *row_event(struct engine *e, struct stage *s, const json_t *score,
     snprintf(judge, sizeof(judge), "%s@%d", s->judge->model, s->judge->size);
     snprintf(protocol, sizeof(protocol), "%d ids x %d restarts, groups of %d, judge %s (%.1f %%)", ids, restarts,
              (int)mi_values_int(group, "group"), judge, s->judge->acc);
-    json_t *ev = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "t", "score", "cell", c->id, "model",
-                           c->model, "defense", c->defense, "attack", c->attack, "data", s->data->dataset, "judge", judge,
-                           "precision", e->precision == MT_BF16 ? "bf16" : "fp32", "device", e->device_name, "protocol",
-                           protocol);
+    json_t *ev =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "t", "score", "cell", c->id, "model", c->model,
+                  "defense", c->defense, "attack", c->attack, "data", s->data->dataset, "judge", judge, "precision",
+                  e->precision == MT_BF16 ? "bf16" : "fp32", "device", e->device_name, "protocol", protocol);
     if (!ev) return NULL;
     json_object_set_new(ev, "identities", json_integer(ids));
     json_object_set_new(ev, "images", json_integer(int_of(score, "images")));
@@ -119,7 +121,8 @@ static json_t *row_event(struct engine *e, struct stage *s, const json_t *score,
     set_real(ev, "acc", s->target->acc);
     set_real(ev, "judge_acc", s->judge->acc);
     static const char *const metrics[] = {"attacc", "attacc_std", "top5", "top5_std", "knn", "target_judged"};
-    for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++) set_real(ev, metrics[i], real_of(score, metrics[i]));
+    for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
+        set_real(ev, metrics[i], real_of(score, metrics[i]));
     return ev;
 }
 

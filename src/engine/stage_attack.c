@@ -21,7 +21,8 @@ static enum mi_status identity(const struct engine *e, const struct stage *s, st
 static enum mi_status choose_labels(const struct engine *e, const struct stage *s, int **labels, int *n) {
     int classes = s->data->images.classes, want = (int)mi_values_int(e->spec->section[MI_SEC_ATTACK], "identities");
     if (want > classes)
-        return mi_fail(MI_E_INPUT, "attack.identities = %d, but %s has only %d identities", want, s->data->dataset, classes);
+        return mi_fail(MI_E_INPUT, "attack.identities = %d, but %s has only %d identities", want, s->data->dataset,
+                       classes);
     *n = want > 0 ? want : classes;
     *labels = mi_calloc((size_t)*n, sizeof(**labels));
     if (!*labels) return MI_E_NOMEM;
@@ -52,8 +53,10 @@ static enum mi_status invert(struct engine *e, struct stage *s, struct mi_attack
     if (st == MI_OK && (!recon.x || mt_ndim(recon.x) != 4 || mt_size(recon.x, 0) != want))
         st = mi_fail(MI_E_INTERNAL, "attack %s did not return %lld images", s->desc->info.name, (long long)want);
     if (st == MI_OK && !mt_all_finite(recon.x))
-        st = mi_fail(MI_E_INPUT, "attack %s diverged: its images are not numbers; lower its step size or use "
-                     "precision = fp32", s->desc->info.name);
+        st = mi_fail(MI_E_INPUT,
+                     "attack %s diverged: its images are not numbers; lower its step size or use "
+                     "precision = fp32",
+                     s->desc->info.name);
     if (st == MI_OK) st = save(job->ctx, recon.x, job);
     mt_free(recon.x);
     (void)e;
@@ -66,7 +69,9 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     ctx->tally = &queries;
     const struct stage *images = s->pub ? s->pub : s->data;
     int *labels = NULL;
-    struct mi_attack_job job = {.ctx = ctx, .size = s->size, .pub = &images->images.split[MI_PUBLIC],
+    struct mi_attack_job job = {.ctx = ctx,
+                                .size = s->size,
+                                .pub = &images->images.split[MI_PUBLIC],
                                 .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name),
                                 .restarts = (int)mi_values_int(e->spec->section[MI_SEC_ATTACK], "restarts")};
     enum mi_status st = choose_labels(e, s, &labels, &job.n_labels);
@@ -78,8 +83,10 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     }
     if (st == MI_OK) {
         job.oracle = mi_oracle_new(target.model, s->desc->access, s->desc->info.name);
-        if (job.oracle) mi_oracle_tally(job.oracle, &queries);
-        else st = mi_error_status();
+        if (job.oracle)
+            mi_oracle_tally(job.oracle, &queries);
+        else
+            st = mi_error_status();
     }
     if (st == MI_OK) st = invert(e, s, &job);
     if (st == MI_OK) {
@@ -117,5 +124,5 @@ static enum mi_status show(struct engine *e, struct stage *s, struct mi_ctx *ctx
     return st != MI_OK ? st : end;
 }
 
-const struct stage_ops stage_attack_ops = {.word = "attack", .product = true, .identity = identity, .work = work,
-                                           .show = show};
+const struct stage_ops stage_attack_ops = {
+    .word = "attack", .product = true, .identity = identity, .work = work, .show = show};

@@ -26,9 +26,9 @@ static bool progress(size_t done, size_t total, void *user) {
         double rate = now > p->begun ? (double)done / (now - p->begun) : 0;
         double eta = rate > 0 ? (double)(total - done) / rate : -1;
         p->told = now;
-        json_t *ev = json_pack("{s:s, s:s, s:s, s:f, s:f, s:s, s:f, s:f}", "t", "progress", "stage", p->ctx->stage,
-                               "phase", "pack", "done", (double)done, "total", (double)total, "unit", "img", "rate",
-                               rate, "eta", eta);
+        json_t *ev =
+            json_pack("{s:s, s:s, s:s, s:f, s:f, s:s, s:f, s:f}", "t", "progress", "stage", p->ctx->stage, "phase",
+                      "pack", "done", (double)done, "total", (double)total, "unit", "img", "rate", rate, "eta", eta);
         if (!ev || mi_journal_write(p->ctx->journal, ev) != MI_OK) mi_error_clear();
     }
     return !mi_ctx_stop_wanted(p->ctx);
@@ -45,8 +45,8 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     if (st != MI_OK) return st;
     const struct mi_pack_split *sp = s->images.split;
     s->fp = s->images.fp;
-    mi_ctx_log(ctx, "info", "%s at %d px: %d identities, %zu private training, %zu test and %zu public images", s->dataset,
-               s->size, s->images.classes, sp[MI_TRAIN].n, sp[MI_TEST].n, sp[MI_PUBLIC].n);
+    mi_ctx_log(ctx, "info", "%s at %d px: %d identities, %zu private training, %zu test and %zu public images",
+               s->dataset, s->size, s->images.classes, sp[MI_TRAIN].n, sp[MI_TEST].n, sp[MI_PUBLIC].n);
     if (s->images.note) mi_ctx_log(ctx, "warn", "%s", s->images.note);
     return MI_OK;
 }

@@ -59,8 +59,8 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     struct classifier target = {0};
     double queries = 0;
     ctx->tally = &queries;
-    struct mi_attack_job job = {.ctx = ctx, .size = s->size,
-                                .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name)};
+    struct mi_attack_job job = {
+        .ctx = ctx, .size = s->size, .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name)};
     const struct stage *images = s->pub ? s->pub : s->data;
     job.pub = &images->images.split[MI_PUBLIC];
     if (job.pub->n == 0)
@@ -74,8 +74,10 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
         if (s->target) st = classifier_open(e, s->target, &target);
         if (st == MI_OK && s->target) {
             job.oracle = mi_oracle_new(target.model, s->desc->access, s->desc->info.name);
-            if (job.oracle) mi_oracle_tally(job.oracle, &queries);
-            else st = mi_error_status();
+            if (job.oracle)
+                mi_oracle_tally(job.oracle, &queries);
+            else
+                st = mi_error_status();
         }
         if (st == MI_OK) st = train(&job, s, path);
         mi_oracle_free(job.oracle);

@@ -46,7 +46,9 @@ static enum mi_status ask_target(const struct engine *e, const struct stage *s, 
     return st;
 }
 
-static json_t *number(double v) { return isfinite(v) ? json_real(v) : json_null(); }
+static json_t *number(double v) {
+    return isfinite(v) ? json_real(v) : json_null();
+}
 
 static json_t *to_json(const struct mi_verdict *v, int n, const struct mi_attack_score *sc, double target) {
     json_t *list = json_array();
@@ -156,5 +158,5 @@ static enum mi_status show(struct engine *e, struct stage *s, struct mi_ctx *ctx
     return st;
 }
 
-const struct stage_ops stage_score_ops = {.word = "score", .product = true, .identity = identity, .work = work,
-                                          .show = show};
+const struct stage_ops stage_score_ops = {
+    .word = "score", .product = true, .identity = identity, .work = work, .show = show};

@@ -14,8 +14,7 @@ static enum mi_status add(struct mi_defenses *ds, const char *name, const struct
     if (!desc) return mi_error_status();
     for (int i = 0; i < ds->n; i++)
         if (ds->item[i].desc == desc) return mi_fail(MI_E_INPUT, "defense %s is named twice in one composition", name);
-    if (ds->n == MI_MAX_DEFENSES)
-        return mi_fail(MI_E_INPUT, "at most %d defenses can be composed", MI_MAX_DEFENSES);
+    if (ds->n == MI_MAX_DEFENSES) return mi_fail(MI_E_INPUT, "at most %d defenses can be composed", MI_MAX_DEFENSES);
     struct mi_defense *d = &ds->item[ds->n];
     *d = (struct mi_defense){.desc = desc, .values = mi_spec_entry(spec, MI_KIND_DEFENSE, name)};
     if (!d->values) return mi_error_status();

@@ -13,7 +13,7 @@
 #include "train_priv.h"
 
 struct slot {
-    int64_t step; /* what it holds, -1 nothing */
+    int64_t step;    /* what it holds, -1 nothing */
     float *pixels;   /* [N,S,S,3] */
     int64_t *labels; /* [N] */
     int32_t *index;  /* [N] */

@@ -15,7 +15,8 @@ static enum mi_status read_milestones(const struct mi_values *s, struct mi_train
     if (!list) return mi_error_status();
     enum mi_status st = MI_OK;
     size_t most = sizeof(r->milestones) / sizeof(r->milestones[0]);
-    if (n > most) st = mi_fail(MI_E_INPUT, "[%s] milestones: at most %zu epochs, not %zu", mi_values_section(s), most, n);
+    if (n > most)
+        st = mi_fail(MI_E_INPUT, "[%s] milestones: at most %zu epochs, not %zu", mi_values_section(s), most, n);
     for (size_t i = 0; i < n && st == MI_OK; i++) {
         if (!*list[i]) continue;
         char *end = NULL;
@@ -24,7 +25,8 @@ static enum mi_status read_milestones(const struct mi_values *s, struct mi_train
         if (end == list[i] || *end || !(e > before))
             st = mi_fail(MI_E_INPUT, "[%s] milestones = %s: must be growing epochs such as 75,90", mi_values_section(s),
                          text);
-        else r->milestones[r->n_milestones++] = e;
+        else
+            r->milestones[r->n_milestones++] = e;
     }
     mi_list_free(list, n);
     return st;

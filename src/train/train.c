@@ -70,8 +70,9 @@ static void assign_params(struct mi_params *to, const struct mi_params *from) {
 
 static mt_opt *make_optimiser(const struct job *j) {
     const struct mi_train_recipe *r = j->r;
-    mt_opt *o = r->optimiser == MI_OPT_SGD ? mt_sgd_new(r->lr, r->momentum, r->weight_decay, r->nesterov && r->momentum > 0)
-                                           : mt_adam_new(r->lr, 0.9, 0.999, 1e-8, r->weight_decay, false);
+    mt_opt *o = r->optimiser == MI_OPT_SGD
+                    ? mt_sgd_new(r->lr, r->momentum, r->weight_decay, r->nesterov && r->momentum > 0)
+                    : mt_adam_new(r->lr, 0.9, 0.999, 1e-8, r->weight_decay, false);
     int n = mi_params_trainable(j->m->params, NULL, 0);
     mt_tensor **ps = mi_calloc((size_t)(n > 0 ? n : 1), sizeof(mt_tensor *));
     enum mi_status st = o && ps ? MI_OK : MI_E_NOMEM;
@@ -111,8 +112,10 @@ static void take_batch(struct job *j, int64_t step, struct mi_batch *b) {
 /* A non-finite loss cannot heal: say so at once, in the words of the settings. */
 static enum mi_status check_loss(const struct job *j, double loss, int64_t step) {
     if (isfinite(loss)) return MI_OK;
-    return mi_fail(MI_E_INPUT, "training diverged at step %lld (the loss is %s): lower lr (now %g), add warmup, or use "
-                   "precision = fp32", (long long)step, isnan(loss) ? "not a number" : "infinite", mt_opt_lr(j->opt));
+    return mi_fail(MI_E_INPUT,
+                   "training diverged at step %lld (the loss is %s): lower lr (now %g), add warmup, or use "
+                   "precision = fp32",
+                   (long long)step, isnan(loss) ? "not a number" : "infinite", mt_opt_lr(j->opt));
 }
 
 static enum mi_status learn(struct job *j, struct mi_loop *l, struct mi_batch *b) {
@@ -127,7 +130,7 @@ static enum mi_status learn(struct job *j, struct mi_loop *l, struct mi_batch *b
     mt_opt_zero_grad(j->opt);
     bool was = mt_grad_mode(false);
     mi_loop_scalar_tensor(l, "loss/train", loss);
-    mt_tensor *right = mt_compare(mt_argmax(mt_detach(out.logits), 1), b->y, MT_EQ);          /* [N] */
+    mt_tensor *right = mt_compare(mt_argmax(mt_detach(out.logits), 1), b->y, MT_EQ); /* [N] */
     mi_loop_scalar_tensor(l, "acc/train", mt_affine(mt_mean(mt_cast(right, MT_F32), NULL, 0, false), 100.0, 0.0));
     mt_grad_mode(was);
     /* On a GPU reading the loss stalls the queue: there it is looked at now and then. */
@@ -174,8 +177,12 @@ static enum mi_status end_epoch(struct job *j, int64_t step, int64_t total) {
 }
 
 static enum mi_status run_loop(struct job *j) {
-    struct mi_loop l = {.ctx = j->ctx, .phase = "train", .unit = "img", .total = j->per_epoch * j->r->epochs,
-                        .per_step = j->batch, .steps_per_epoch = j->per_epoch};
+    struct mi_loop l = {.ctx = j->ctx,
+                        .phase = "train",
+                        .unit = "img",
+                        .total = j->per_epoch * j->r->epochs,
+                        .per_step = j->batch,
+                        .steps_per_epoch = j->per_epoch};
     float mean[3], std[3];
     input_range(j->m, mean, std);
     j->feeder = mi_feeder_open(j->d, j->r, mean, std, j->ctx->seed, l.total, j->ctx->device.type != 0);

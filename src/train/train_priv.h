@@ -7,7 +7,8 @@
 /* Learning rate of step `step` (0-based) of a training of `total` steps, `per_epoch` of them an epoch. */
 double mi_schedule_lr(const struct mi_train_recipe *r, int64_t step, int64_t per_epoch, int64_t total);
 
-/* ---- feeder.c: batches -------------------------------------------------------------------------------------------- */
+/* ---- feeder.c: batches --------------------------------------------------------------------------------------------
+ */
 struct mi_feeder;
 /* ahead: a helper thread prepares the next step meanwhile.  Borrows the dataset and the recipe until closed. */
 struct mi_feeder *mi_feeder_open(const struct mi_dataset *d, const struct mi_train_recipe *r, const float mean[3],

@@ -55,8 +55,13 @@ static void phase_open(struct phase *p, const char *key) {
     struct mi_fingerprint fp = mi_hasher_done(h);
     assert_int_equal(mi_product_open(&ws, "loop", &fp, &p->product), MI_OK);
     assert_int_equal(mi_product_begin(&p->product), MI_OK);
-    p->ctx = (struct mi_ctx){.product = &p->product, .stage = "toy", .device = MT_CPU, .seed = 7,
-                             .checkpoint_every = 0, .report_every = 1e9, .curves = mi_curves_new()};
+    p->ctx = (struct mi_ctx){.product = &p->product,
+                             .stage = "toy",
+                             .device = MT_CPU,
+                             .seed = 7,
+                             .checkpoint_every = 0,
+                             .report_every = 1e9,
+                             .curves = mi_curves_new()};
     struct mi_builder b;
     p->ps = mi_params_new(MT_CPU, MT_NCHW);
     mi_builder_init(&b, p->ps, 3);
@@ -266,8 +271,10 @@ static void a_failing_step_ends_the_loop(void **state) {
     struct mi_loop l = loop_of(&p, "a", STEPS);
     assert_int_equal(mi_loop_begin(&l), MI_OK);
     while (mi_loop_next(&l)) {
-        if (l.step < 4) step(&p, &l);
-        else mt_scope_end(mt_scope_begin("x")), mt_raise(MI_E_DEVICE, "the device is gone");
+        if (l.step < 4)
+            step(&p, &l);
+        else
+            mt_scope_end(mt_scope_begin("x")), mt_raise(MI_E_DEVICE, "the device is gone");
     }
     assert_int_equal(mi_loop_end(&l), MI_E_DEVICE);
     assert_non_null(strstr(mi_error_text(), "the device is gone"));

@@ -15,10 +15,10 @@
 #include "src/engine/loop_priv.h"
 #include "src/train/train_priv.h"
 
-#define SIDE 32
+#define SIDE    32
 #define CLASSES 4
-#define TRAIN 48
-#define TEST 16
+#define TRAIN   48
+#define TEST    16
 
 static struct mi_workspace ws;
 static char root[256];
@@ -65,7 +65,9 @@ static int teardown(void **state) {
 
 /* ---- schedules ---- */
 
-static void near(double a, double b) { assert_true(fabs(a - b) < 1e-9 * (1 + fabs(b))); }
+static void near(double a, double b) {
+    assert_true(fabs(a - b) < 1e-9 * (1 + fabs(b)));
+}
 
 static void rates_follow_their_schedule(void **state) {
     (void)state;
@@ -75,7 +77,8 @@ static void rates_follow_their_schedule(void **state) {
     near(mi_schedule_lr(&r, 0, 10, 100), 0.1);
     near(mi_schedule_lr(&r, 50, 10, 100), 0.05);
     near(mi_schedule_lr(&r, 25, 10, 100), 0.05 * (1 + sqrt(0.5)));
-    r = (struct mi_train_recipe){.lr = 0.1, .schedule = MI_LR_STEP, .milestones = {2, 5}, .n_milestones = 2, .gamma = 0.1};
+    r = (struct mi_train_recipe){
+        .lr = 0.1, .schedule = MI_LR_STEP, .milestones = {2, 5}, .n_milestones = 2, .gamma = 0.1};
     near(mi_schedule_lr(&r, 19, 10, 100), 0.1);
     near(mi_schedule_lr(&r, 20, 10, 100), 0.01);
     near(mi_schedule_lr(&r, 99, 10, 100), 0.001);
@@ -203,8 +206,13 @@ static void session_open(struct session *s, const char *key, const char *defense
     s->m = mi_model_new("quick", mi_spec_entry(s->spec, MI_KIND_MODEL, "quick"), CLASSES, SIDE, MT_CPU, 5);
     assert_non_null(s->m);
     assert_int_equal(mi_defenses_prepare(&s->defenses, s->m), MI_OK);
-    s->ctx = (struct mi_ctx){.product = &s->product, .stage = "target", .device = MT_CPU, .seed = 11,
-                             .checkpoint_every = 0, .report_every = 1e9, .curves = mi_curves_new()};
+    s->ctx = (struct mi_ctx){.product = &s->product,
+                             .stage = "target",
+                             .device = MT_CPU,
+                             .seed = 11,
+                             .checkpoint_every = 0,
+                             .report_every = 1e9,
+                             .curves = mi_curves_new()};
 }
 
 static void session_close(struct session *s) {
@@ -222,9 +230,17 @@ static uint64_t weights_of(const struct mi_model *m) {
 }
 
 static struct mi_train_recipe recipe(int epochs) {
-    return (struct mi_train_recipe){.epochs = epochs, .batch = 8, .optimiser = MI_OPT_SGD, .lr = 0.02, .momentum = 0.9,
-                                    .weight_decay = 1e-4, .nesterov = true, .schedule = MI_LR_COSINE, .flip = true,
-                                    .keep = MI_KEEP_BEST, .eval_every = 1};
+    return (struct mi_train_recipe){.epochs = epochs,
+                                    .batch = 8,
+                                    .optimiser = MI_OPT_SGD,
+                                    .lr = 0.02,
+                                    .momentum = 0.9,
+                                    .weight_decay = 1e-4,
+                                    .nesterov = true,
+                                    .schedule = MI_LR_COSINE,
+                                    .flip = true,
+                                    .keep = MI_KEEP_BEST,
+                                    .eval_every = 1};
 }
 
 static void training_learns(void **state) {
