@@ -31,7 +31,7 @@ static void fill_constant(mt_tensor *t, double value) {
 }
 
 void mi_init_tensor(mt_tensor *t, enum mi_init how, int64_t fan_in, int64_t fan_out, struct mi_rng *r) {
-    if (!t) return;
+    if (!t || mt_failed()) return;
     if (how == MI_INIT_ZEROS || how == MI_INIT_ONES) {
         fill_constant(t, how == MI_INIT_ONES ? 1.0 : 0.0);
         return;

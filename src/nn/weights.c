@@ -55,7 +55,7 @@ static void shape_text(const mt_tensor *t, char out[96]) {
 static bool same_shape(const mt_tensor *a, const mt_tensor *b) {
     int64_t sa[MT_MAXDIM], sb[MT_MAXDIM];
     int na = mt_shape(a, sa), nb = mt_shape(b, sb);
-    return na == nb && memcmp(sa, sb, (size_t)na * sizeof *sa) == 0;
+    return na == nb && na >= 0 && memcmp(sa, sb, (size_t)na * sizeof *sa) == 0;
 }
 
 static bool whole(const mt_tensor *t) {

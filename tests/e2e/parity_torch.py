@@ -1,10 +1,12 @@
 """The PyTorch side of parity_torch.sh.   probe | make NET SIZE MODE FILE | check NET SIZE FILE OURS
 
-make   random weights, input and labels of a network, and what PyTorch computes from them, as one safetensors file
+make   random weights, input and labels of a network, what PyTorch computes from them in float64, and a limit for the
+       relative deviation: 1e-4, or ten times what PyTorch's own float32 runs deviate but at most 0.05 (a ReLU that rounds
+       to the other side of zero changes gradients visibly; a wrong layer changes them altogether), as one file
 check  loads the file our program saved with strict=True and compares it with PyTorch's state after the same pass
 Safetensors are an 8-byte length, a JSON header and raw bytes: a few lines each way, no package needed.
 """
-import json, os, struct, sys
+import copy, json, os, struct, sys
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -62,20 +64,35 @@ def make(name, size, mode, path):
             elif key.endswith('running_mean'): t.normal_(0, 0.1)
             elif t.dim() == 1: t.add_(torch.randn_like(t) * 0.1)
     out = {'net.' + k: v.clone() for k, v in inner(net).state_dict().items()}
-    net.train(mode == 'train')
-    x = torch.rand(BATCH, 3, size, size, requires_grad=True)
+    x = torch.rand(BATCH, 3, size, size)
     y = torch.randint(0, CLASSES, (BATCH,))
+    net.train(mode == 'train')
+    exact, after = results(net, x, y, torch.float64, torch.contiguous_format)
+    runs = [results(net, x, y, torch.float32, layout)[0] for layout in (torch.contiguous_format, torch.channels_last)]
+    with torch.backends.mkldnn.flags(enabled=False):
+        runs.append(results(net, x, y, torch.float32, torch.contiguous_format)[0])
+    out.update({'input': x, 'labels': y})
+    noise = {k: max(((r[k] - v).norm() / v.norm()).item() for r in runs) for k, v in exact.items()}
+    worst = max(v for k, v in noise.items() if 'grad' in k)  # a kink shows in one gradient or in another
+    for k, v in exact.items():
+        out['expect.' + k] = v.float()
+        out['limit.' + k] = torch.tensor(max(1e-4, min(0.05, 10 * (worst if 'grad' in k else noise[k]))))
+    write(path, out)
+    write(path + '.after', {k: v.float() if v.is_floating_point() else v for k, v in after.items()})
+
+
+def results(net, x, y, dtype, layout):
+    """What the pass gives, in float64, and the state it leaves behind."""
+    net = copy.deepcopy(net).to(dtype).to(memory_format=layout)
+    x = x.detach().clone().to(dtype).to(memory_format=layout).requires_grad_(True)
     feature, logits, _ = net(x)
     loss = F.cross_entropy(logits, y)
     loss.backward()
-    grads = {k: p.grad for k, p in inner(net).named_parameters() if p.grad is not None and p.requires_grad}
+    grads = {k: p.grad for k, p in inner(net).named_parameters() if p.grad is not None}
     keys = list(grads)
-    out.update({'input': x, 'labels': y, 'expect.logits': logits, 'expect.feature': feature,
-                'expect.loss': loss, 'expect.grad_input': x.grad})
-    for k in (keys[0], keys[len(keys) // 2], keys[-2], keys[-1]):
-        out['expect.grad.' + k] = grads[k]
-    write(path, out)
-    write(path + '.after', inner(net).state_dict())
+    out = {'logits': logits, 'feature': feature, 'loss': loss, 'grad_input': x.grad}
+    out.update({'grad.' + k: grads[k] for k in (keys[0], keys[len(keys) // 2], keys[-2], keys[-1])})
+    return {k: v.detach().double() for k, v in out.items()}, inner(net).state_dict()
 
 
 def check(name, size, path, ours):
