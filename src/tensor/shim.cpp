@@ -37,6 +37,7 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <vector>
@@ -45,6 +46,7 @@ extern "C" {
 #include "midre/tensor_grad.h"
 #include "midre/tensor_nn.h"
 }
+#include "src/tensor/fastconv.h"
 #include "src/tensor/tensor_priv.h"
 
 using at::Tensor;
@@ -1268,9 +1270,25 @@ mt_tensor *mt_linear(mt_tensor *x, mt_tensor *w, mt_tensor *b) {
 
 static std::vector<int64_t> two(const int v[2]) { return {v[0], v[1]}; }
 
+/* The Winograd kernels compute in f32 only; MIDRE_CONV=direct keeps to libtorch's convolutions, to compare. */
+static bool fast_conv_allowed() {
+    static const bool direct = [] {
+        const char *how = getenv("MIDRE_CONV");
+        return how && strcmp(how, "direct") == 0;
+    }();
+    return !direct && !mt_autocast_on();
+}
+
 mt_tensor *mt_conv2d(mt_tensor *x, mt_tensor *w, mt_tensor *b, const mt_convp *p) {
     if (!ok(__func__, x, w, Opt{b})) return nullptr;
     return run(__func__, [&] {
+        if (fast_conv_allowed() && p->groups == 1 && p->dil[0] == 1 && p->dil[1] == 1) {
+            auto is = [&](int stride, int pad) {
+                return p->stride[0] == stride && p->stride[1] == stride && p->pad[0] == pad && p->pad[1] == pad;
+            };
+            if (is(1, 1) && fast_conv3x3_wanted(x->t, w->t)) return fast_conv3x3(x->t, w->t, b->t);
+            if (is(2, 2) && fast_conv5x5s2_wanted(x->t, w->t)) return fast_conv5x5s2(x->t, w->t, b->t);
+        }
         return at::conv2d(x->t, w->t, b->t, IntArrayRef(two(p->stride)), IntArrayRef(two(p->pad)),
                           IntArrayRef(two(p->dil)), p->groups);
     });
@@ -1295,7 +1313,8 @@ static Tensor bias4(const Tensor &b) {
 }
 
 static Tensor subpixel_conv(const Tensor &x, const Tensor &sw, const Tensor &b) {
-    return at::pixel_shuffle(at::conv2d(x, sw, bias4(b), {1, 1}, {1, 1}), 2);
+    bool fast = fast_conv_allowed() && fast_conv3x3_wanted(x, sw);
+    return at::pixel_shuffle(fast ? fast_conv3x3(x, sw, bias4(b)) : at::conv2d(x, sw, bias4(b), {1, 1}, {1, 1}), 2);
 }
 
 /* Input of one pixel: every output pixel is one row of a matrix product. */
