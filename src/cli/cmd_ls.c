@@ -23,9 +23,8 @@ static void print_run(struct cli *c, const struct mi_run_view *v) {
     }
     const char *state = cli_run_state(v, mi_run_engine_pid(&c->ws, v->number));
     if (strcmp(state, "done") != 0) snprintf(done, sizeof done, "%.0f%%", 100 * mi_view_fraction(v));
-    printf("%4d  %-16s  %-10s %4s  %3zu cell%s  %s%s%s\n", v->number, when, state, done, v->n_cells,
-           v->n_cells == 1 ? " " : "s", v->name ? v->name : "", v->synthetic ? " (synthetic)" : "",
-           v->error && !strcmp(state, "failed") ? ": " : "");
+    printf("%4d  %-16s  %-10s %4s  %3zu cell%s  %s%s\n", v->number, when, state, done, v->n_cells,
+           v->n_cells == 1 ? " " : "s", v->name ? v->name : "", v->synthetic ? " (synthetic)" : "");
     if (v->error && !strcmp(state, "failed")) printf("      %s\n", v->error);
 }
 

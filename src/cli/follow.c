@@ -142,7 +142,7 @@ static enum mi_status finish(struct follow *f, int code) {
 }
 
 static enum mi_status watch(struct follow *f) {
-    bool first = true;
+    f->line_at = now();
     for (;;) {
         int code;
         bool over = ended(f, &code); /* asked before the last read, so nothing written before the end is missed */
@@ -151,7 +151,6 @@ static enum mi_status watch(struct follow *f) {
         if (over) return finish(f, code);
         show_status(f);
         fflush(stdout);
-        if (first) f->line_at = now(), first = false;
         struct pollfd p[2] = {{.fd = mi_view_fd(f->v), .events = POLLIN}, {.fd = f->asked ? STDIN_FILENO : -1, .events = POLLIN}};
         int seen = interrupts;
         if (seen == 0) poll(p, 2, f->live ? 250 : 500);

@@ -94,32 +94,43 @@ void follow_tell_events(struct follow *f) {
     tell_scores(f);
 }
 
-/* Cuts UTF-8 text after `width` code points, at a character's end. */
-static void cut(char *s, int width) {
+/* Cuts UTF-8 text after `width` code points, at a character's end; returns how many remain. */
+static int cut(char *s, int width) {
     int n = 0;
     for (; *s; s++) {
         if (((unsigned char)*s & 0xC0) != 0x80 && n++ == width) {
             *s = '\0';
-            return;
+            return width;
         }
     }
+    return n;
+}
+
+/* "  epoch 3.0/200  812 img/s  ETA 1m20s": what must not be cut off. */
+static void progress_text(const struct mi_stage_view *s, bool paused, char *out, size_t size) {
+    char eta[32], rate[48] = "", part[48] = "";
+    follow_duration(eta, sizeof eta, s->eta);
+    if (s->epochs > 0) snprintf(part, sizeof part, "  epoch %.1f/%.0f", s->epoch, s->epochs);
+    else if (s->total > 0) snprintf(part, sizeof part, "  %.0f%%", 100 * s->done / s->total);
+    if (s->rate > 0) snprintf(rate, sizeof rate, "  %.*f %s/s", s->rate < 10 ? 1 : 0, s->rate, s->unit ? s->unit : "it");
+    snprintf(out, size, "%s%s%s%s%s", part, rate, s->eta >= 0 ? "  ETA " : "", s->eta >= 0 ? eta : "",
+             paused ? "  PAUSED" : "");
 }
 
 void follow_status(const struct follow *f, char *out, size_t size, int width) {
     const struct mi_run_view *v = f->v;
+    char head[300], tail[200] = "";
     if (v->current < 0 || (size_t)v->current >= v->n_stages) {
-        snprintf(out, size, "run %d  %s", f->run, v->state ? v->state : "starting");
+        snprintf(head, sizeof head, "run %d  %s", f->run, v->state ? v->state : "starting");
     } else {
         const struct mi_stage_view *s = &v->stages[v->current];
-        char eta[32], rate[48] = "", epoch[48] = "", part[32] = "";
-        follow_duration(eta, sizeof eta, s->eta);
-        if (s->rate > 0) snprintf(rate, sizeof rate, "  %.*f %s/s", s->rate < 10 ? 1 : 0, s->rate, s->unit ? s->unit : "it");
-        if (s->epochs > 0) snprintf(epoch, sizeof epoch, " epoch %.1f/%.0f", s->epoch, s->epochs);
-        if (s->total > 0) snprintf(part, sizeof part, "  %.0f%%", 100 * s->done / s->total);
-        snprintf(out, size, "run %d %.0f%%  [%d/%zu] %s%s%s%s%s%s  ETA %s%s", f->run, 100 * mi_view_fraction(v),
-                 v->current + 1, v->n_stages, s->title ? s->title : s->id, s->phase && *s->phase ? ": " : "",
-                 s->phase ? s->phase : "", epoch, part, rate, eta,
-                 v->state && !strcmp(v->state, "paused") ? "  PAUSED" : "");
+        snprintf(head, sizeof head, "run %d %.0f%%  [%d/%zu] %s%s%s", f->run, 100 * mi_view_fraction(v), v->current + 1,
+                 v->n_stages, s->title ? s->title : s->id, s->phase && *s->phase ? ": " : "", s->phase ? s->phase : "");
+        progress_text(s, v->state && !strcmp(v->state, "paused"), tail, sizeof tail);
     }
-    if (width > 0) cut(out, width);
+    if (width > 0) {
+        int room = width - cut(tail, width);
+        cut(head, room);
+    }
+    snprintf(out, size, "%s%s", head, tail);
 }
