@@ -46,7 +46,7 @@ static enum mi_status header(struct mi_form *form, enum mi_field_kind kind, cons
     struct mi_field *f = add(form);
     if (!f) return MI_E_NOMEM;
     f->kind = kind;
-    snprintf(f->label, sizeof f->label, "%s", label);
+    snprintf(f->label, sizeof f->label, "%.39s", label);
     return MI_OK;
 }
 
