@@ -2,6 +2,7 @@
  * checkpoint, clipping, and what they refuse. */
 #include <unistd.h>
 
+#include "src/tensor/tensor_priv.h"
 #include "tests/engine/tensor_test.h"
 
 /* The gradient of sum(p * c) is c: gives p any gradient we like. */
@@ -161,6 +162,41 @@ static void clipping_scales_to_the_norm(void **state) {
     ends_well(s);
 }
 
+/* The list kernels a GPU gets are libtorch's for any device: here they run on the CPU against the C loops. */
+static void list_kernels_agree_with_the_loops(void **state) {
+    (void)state;
+    mt_scope *s = mt_scope_begin("lists");
+    mt_tensor *p = mt_randn(MT_SHAPE(4, 3, 3, 3), F32_NHWC, rng), *q = mt_clone(p), *buf = mt_zeros_like(p);
+    mt_tensor *m = mt_zeros_like(p), *v = mt_zeros_like(p), *g;
+    mt_requires_grad_(p, true);
+    mt_requires_grad_(q, true);
+    bool fused = mt_version()[0] >= '2'; /* 1.13 has fused Adam for CUDA only */
+    mt_opt *sgd = mt_sgd_new(0.01, 0.9, 1e-3, true), *adam = mt_adam_new(0.01, 0.9, 0.99, 1e-8, 1e-2, true);
+    mt_opt_add(sgd, &p, 1, 1);
+    mt_opt_add(adam, &p, 1, 1);
+    for (int t = 1; t <= 10; t++) {
+        set_grad(p, g = mt_randn(MT_SHAPE(4, 3, 3, 3), MT_SPEC_F32, rng));
+        set_grad(q, g);
+        double a = mt_clip_grad_norm(&p, 1, 3), b;
+        assert_int_equal(mt_device_clip(&q, 1, 3, &b), MI_OK);
+        assert_true(fabs(a - b) < 1e-5 * a && rel_diff(mt_grad(q), mt_grad(p)) < 1e-6);
+        assert_int_equal(mt_opt_step(sgd), MI_OK);
+        struct mt_sgd_batch sb = {.p = &q, .buf = &buf, .n = 1, .lr = 0.01, .momentum = 0.9, .wd = 1e-3,
+                                  .nesterov = true};
+        assert_int_equal(mt_device_sgd(&sb), MI_OK);
+        if (fused) {
+            assert_int_equal(mt_opt_step(adam), MI_OK);
+            struct mt_adam_batch ab = {.p = &q, .m = &m, .v = &v, .n = 1, .step = t, .lr = 0.01, .b1 = 0.9, .b2 = 0.99,
+                                       .eps = 1e-8, .wd = 1e-2, .decoupled = true};
+            assert_int_equal(mt_device_adam(&ab), MI_OK);
+        }
+    }
+    assert_true(rel_diff(q, p) < 1e-5);
+    mt_opt_free(sgd);
+    mt_opt_free(adam);
+    ends_well(s);
+}
+
 static void what_is_left_alone_and_refused(void **state) {
     (void)state;
     mt_scope *s = mt_scope_begin("refuse");
@@ -188,6 +224,7 @@ int main(void) {
         cmocka_unit_test(formulas_are_pytorchs),
         cmocka_unit_test(resume_is_exact),
         cmocka_unit_test(clipping_scales_to_the_norm),
+        cmocka_unit_test(list_kernels_agree_with_the_loops),
         cmocka_unit_test(what_is_left_alone_and_refused),
     };
     return cmocka_run_group_tests(tests, tensor_setup, tensor_teardown);
