@@ -178,6 +178,11 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
 enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *facts) {
     s->acc = json_number_value(json_object_get(facts, "acc"));
     mi_ctx_log(ctx, "info", "%s: natural accuracy %.2f %%", s->title, s->acc);
+    if (s->kind == ST_JUDGE && s->acc < 70)
+        mi_ctx_log(ctx, "warn",
+                   "the judge recognises only %.1f %% of the private test photos: it misses faces that leak, so attack "
+                   "accuracies come out too low; train it longer",
+                   s->acc);
     (void)e;
     return MI_OK;
 }

@@ -45,6 +45,19 @@ check "the damage is real" [ "$(sha256sum <"$judge")" != "$sum" ]
 check "a damaged product is named in the journal" grep -q '"level":"warn","text":"judge.*damaged' "$journal"
 check "and made again, byte for byte" [ "$(sha256sum <"$judge")" = "$sum" ]
 
+# Finished weights and a finished prior can be used instead of training.
+target=$(dirname "$(grep -l '"defense": "none"' "$ws"/cache/target/*/product.json)")
+prior=$(echo "$ws"/cache/prior/*/prior.safetensors)
+mkdir -p "$ws/runs/0004"
+sed "s#^model = quick\$#model = quick\ncheckpoint = $target/model.safetensors#; s/none, midre/none/
+     s#^\[attack\]#[prior]\nfile = $prior\n[attack]#" "$run/spec.ini" >"$ws/runs/0004/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0004" >>"$TEST_TMP/run_small.log" 2>&1
+given=$ws/runs/0004/journal.jsonl
+check "given weights and prior: the run ends" grep -q '"state":"done"' <(tail -n 1 "$given")
+check "nothing is trained" [ "$(grep -c 'loss/train' <(grep '"stage":"target' "$given"))" = 0 ]
+acc_of() { grep '"t":"score".*"defense":"none"' "$1" | tail -n 1 | sed 's/.*"acc":\([0-9.]*\).*/\1/'; }
+check "the given target measures the same" [ "$(acc_of "$given")" = "$(acc_of "$journal")" ]
+
 # Errors speak: wrong folder, wrong spec.
 "$ENGINE_BIN" run "$TEST_TMP/nowhere" 2>"$TEST_TMP/err"
 check "a missing run folder exits with 4" [ $? -eq 4 ]

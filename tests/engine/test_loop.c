@@ -3,6 +3,7 @@
  * A toy phase has one of everything a loop can carry: a network, an optimiser, an owned tensor, a number, and random
  * numbers from (seed, step).  A kill is a loop that is simply abandoned between two steps: nothing but its files is
  * left.  Every comparison is of exact bits. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -351,6 +352,58 @@ static void stop_and_snapshot_are_obeyed(void **state) {
     phase_close(&p);
 }
 
+/* Somebody else lets the paused engine go on; only then does another step happen. */
+static void *let_go(void *control) {
+    usleep(150 * 1000);
+    mi_control_request(control, MI_REQ_RESUME);
+    return NULL;
+}
+
+static void a_pause_saves_waits_and_goes_on(void **state) {
+    (void)state;
+    struct result want = uninterrupted();
+    struct phase p;
+    int number = 0;
+    pthread_t other;
+    assert_int_equal(mi_run_create(&ws, "", &number), MI_OK);
+    char *dir = mi_run_dir(&ws, number), *path = mi_run_file(&ws, number, "journal.jsonl");
+    phase_open(&p, "pause");
+    p.ctx.checkpoint_every = 1e9;
+    p.ctx.run_dir = dir;
+    p.ctx.journal = mi_journal_open(path);
+    p.ctx.control = mi_control_serve(dir);
+    struct mi_loop l = loop_of(&p, "a", STEPS);
+    assert_int_equal(mi_loop_begin(&l), MI_OK);
+    while (mi_loop_next(&l)) {
+        if (l.step == 7) {
+            assert_false(mi_control_paused(p.ctx.control));
+            char *ckpt = mi_product_work_file(&p.product, "ckpt-a-A.safetensors");
+            assert_true(mi_exists(ckpt));
+            free(ckpt);
+        }
+        step(&p, &l);
+        if (l.step == 6) {
+            mi_control_request(p.ctx.control, MI_REQ_PAUSE);
+            assert_int_equal(pthread_create(&other, NULL, let_go, p.ctx.control), 0);
+        }
+    }
+    assert_int_equal(mi_loop_end(&l), MI_OK);
+    pthread_join(other, NULL);
+    struct result got = result_of(&p);
+    assert_same(&got, &want);
+    mi_control_close(p.ctx.control);
+    mi_journal_close(p.ctx.journal);
+    char *text = mi_read_file(path, 1 << 20, NULL);
+    char *paused = strstr(text, "\"state\":\"paused\"");
+    assert_non_null(paused);
+    assert_non_null(strstr(paused, "\"state\":\"running\""));
+    free(text);
+    free(got.curves);
+    free(dir);
+    free(path);
+    phase_close(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_loop_ends_with_the_same_bits),
@@ -361,6 +414,7 @@ int main(void) {
         cmocka_unit_test(a_failing_step_ends_the_loop),
         cmocka_unit_test(parts_come_back_exactly),
         cmocka_unit_test(stop_and_snapshot_are_obeyed),
+        cmocka_unit_test(a_pause_saves_waits_and_goes_on),
     };
     return cmocka_run_group_tests_name("loop", tests, setup, teardown);
 }
