@@ -234,9 +234,9 @@ static void release(struct mi_defense *d) {
 /* ---- descriptor -------------------------------------------------------------------------------------------------- */
 
 static const struct mi_setting settings[] = {
-    {.name = "area_low", .type = MI_REAL, .def = "0.1", .min = 0, .max = 1,
+    {.name = "area_low", .label = true, .type = MI_REAL, .def = "0.1", .min = 0, .max = 1,
      .help = "Smallest share of the image that is erased (the erase ratio; equal to area_high for a fixed one)"},
-    {.name = "area_high", .type = MI_REAL, .def = "0.4", .min = 0, .max = 1,
+    {.name = "area_high", .label = true, .type = MI_REAL, .def = "0.4", .min = 0, .max = 1,
      .help = "Greatest share of the image that is erased (published: 0.4, and 0.8 at 224 px)"},
     {.name = "reading", .type = MI_CHOICE, .def = "A", .choices = "A|B",
      .help = "A: area first, then a place that fits (released code); B: all drawn again until it fits (the text), "

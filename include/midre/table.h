@@ -31,7 +31,7 @@ enum mi_status mi_table_filter(struct mi_table *t, const char *field, const char
 enum mi_status mi_table_sort(struct mi_table *t, const char *column, bool descending);
 /* NULL-terminated names of all columns, as --sort and the CSV header spell them. */
 const char *const *mi_table_columns(void);
-/* One cell as the text table shows it ("74.53 ±5.65", "OP", "" when not measured); MI_E_INPUT for an unknown column. */
+/* One cell as the text table shows it ("74.53 ±5.65", "OP", "" when not measured). MI_E_INPUT: unknown column. */
 enum mi_status mi_table_cell(const struct mi_row *r, const char *column, char *out, size_t size);
 
 enum mi_table_format { MI_TABLE_TEXT, MI_TABLE_MARKDOWN, MI_TABLE_CSV, MI_TABLE_LATEX };

@@ -10,7 +10,8 @@
 #include <string.h>
 
 const struct cli_option cli_global_options[] = {
-    {"workspace", 'w', "DIR", "Folder of runs and cached products (else $MIDRE_WORKSPACE, midre.ini, ~/.local/share/midre)"},
+    {"workspace", 'w', "DIR",
+     "Folder of runs and cached products (else $MIDRE_WORKSPACE, midre.ini, ~/.local/share/midre)"},
     {"help", 'h', NULL, "Explain the command"},
     CLI_OPTION_END,
 };
@@ -34,8 +35,9 @@ static enum mi_status unknown_option(const struct cli_command *cmd, const char *
     for (const struct cli_option *o = cli_global_options; o->name && n < CLI_MAX_OPTIONS; o++) names[n++] = o->name;
     char *name = mi_format("%.*s", (int)strcspn(bare, "="), bare);
     const char *near = name ? mi_nearest(name, names, n) : NULL;
-    enum mi_status st = near ? mi_fail(MI_E_USAGE, "%s: unknown option %s, did you mean --%s?", cmd->name, word, near)
-                             : mi_fail(MI_E_USAGE, "%s: unknown option %s; see `midre help %s`", cmd->name, word, cmd->name);
+    enum mi_status st =
+        near ? mi_fail(MI_E_USAGE, "%s: unknown option %s, did you mean --%s?", cmd->name, word, near)
+             : mi_fail(MI_E_USAGE, "%s: unknown option %s; see `midre help %s`", cmd->name, word, cmd->name);
     free(name);
     return st;
 }
@@ -74,9 +76,12 @@ enum mi_status cli_parse(struct cli *c, const struct cli_command *command, int a
     for (int i = 0; i < argc; i++) {
         if (command->raw && i == 0 && (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")))
             MI_TRY(take_option(c, argc, argv, &i));
-        else if (!words_only && !strcmp(argv[i], "--")) words_only = true;
-        else if (!words_only && argv[i][0] == '-' && argv[i][1]) MI_TRY(take_option(c, argc, argv, &i));
-        else c->args[c->n_args++] = argv[i];
+        else if (!words_only && !strcmp(argv[i], "--"))
+            words_only = true;
+        else if (!words_only && argv[i][0] == '-' && argv[i][1])
+            MI_TRY(take_option(c, argc, argv, &i));
+        else
+            c->args[c->n_args++] = argv[i];
     }
     if (cli_has(c, "help")) return MI_OK;
     if (c->n_args < command->min_args || (command->max_args >= 0 && c->n_args > command->max_args))
@@ -108,8 +113,8 @@ enum mi_status cli_number(const struct cli *c, const char *option, long lo, long
     errno = 0;
     long v = strtol(text, &end, 10);
     if (errno || end == text || *end || v < lo || v > hi)
-        return mi_fail(MI_E_USAGE, "%s: --%s wants a whole number from %ld to %ld, not \"%s\"", c->command->name, option,
-                       lo, hi, text);
+        return mi_fail(MI_E_USAGE, "%s: --%s wants a whole number from %ld to %ld, not \"%s\"", c->command->name,
+                       option, lo, hi, text);
     *out = v;
     return MI_OK;
 }
@@ -119,7 +124,9 @@ enum mi_status cli_workspace(struct cli *c) {
 }
 
 /* The newest run, 0 if there is none. */
-static int newest(const int *numbers, size_t n) { return n ? numbers[n - 1] : 0; }
+static int newest(const int *numbers, size_t n) {
+    return n ? numbers[n - 1] : 0;
+}
 
 enum mi_status cli_run_number(struct cli *c, const char *word, int *number) {
     MI_TRY(cli_workspace(c));
@@ -134,7 +141,8 @@ enum mi_status cli_run_number(struct cli *c, const char *word, int *number) {
         v = newest(numbers, n);
         found = n > 0;
     } else if (end == word || *end) {
-        st = mi_fail(MI_E_USAGE, "\"%s\" is not the number of a run; give a number as in `midre ls`, or \"last\"", word);
+        st =
+            mi_fail(MI_E_USAGE, "\"%s\" is not the number of a run; give a number as in `midre ls`, or \"last\"", word);
     }
     for (size_t i = 0; i < n && !found; i++) found = numbers[i] == v;
     if (st == MI_OK && !found) {

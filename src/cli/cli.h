@@ -20,14 +20,15 @@ struct cli_option {
     const char *arg;  /* what stands for the value in the help ("DIR"); NULL = a switch */
     const char *help; /* one sentence, starts with a capital, no period */
 };
-#define CLI_OPTION_END {.name = NULL}
+#define CLI_OPTION_END                                                                                                 \
+    { .name = NULL }
 
 struct cli;
 struct cli_command {
     const char *name;
-    const char *args;  /* "SPEC.ini [section.key=value ...]" */
-    const char *brief; /* one line for the list of commands */
-    const char *help;  /* paragraphs for `midre help NAME`; NULL = brief only */
+    const char *args;                 /* "SPEC.ini [section.key=value ...]" */
+    const char *brief;                /* one line for the list of commands */
+    const char *help;                 /* paragraphs for `midre help NAME`; NULL = brief only */
     const struct cli_option *options; /* NULL = none of its own */
     int min_args, max_args;           /* positional words; max -1 = any number */
     bool raw;                         /* every word, options too, is handed to the engine as it is */
@@ -42,7 +43,9 @@ struct cli {
     const struct cli_command *command;
     char **args; /* positional words, borrowed from argv */
     int n_args;
-    struct { const char *name, *value; } option[CLI_MAX_OPTIONS]; /* value NULL for switches */
+    struct {
+        const char *name, *value;
+    } option[CLI_MAX_OPTIONS]; /* value NULL for switches */
     int n_options;
     struct mi_workspace ws; /* after cli_workspace */
     int exit_code;          /* set by exec to override the code of its status (an engine's own code); 0 = by status */

@@ -12,11 +12,21 @@ static void range_text(const struct mi_setting *s, char *out, size_t size) {
     const char *unit = s->unit ? s->unit : "", *gap = s->unit ? " " : "";
     switch (s->type) {
     case MI_INT:
-    case MI_REAL: snprintf(out, size, "%.10g..%.10g%s%s", s->min, s->max, gap, unit); break;
-    case MI_BOOL: snprintf(out, size, "yes|no"); break;
-    case MI_CHOICE: snprintf(out, size, "%s", s->choices); break;
-    case MI_TEXT: snprintf(out, size, "text%s%s", s->unit ? ", " : "", unit); break;
-    case MI_PATH: snprintf(out, size, "path"); break;
+    case MI_REAL:
+        snprintf(out, size, "%.10g..%.10g%s%s", s->min, s->max, gap, unit);
+        break;
+    case MI_BOOL:
+        snprintf(out, size, "yes|no");
+        break;
+    case MI_CHOICE:
+        snprintf(out, size, "%s", s->choices);
+        break;
+    case MI_TEXT:
+        snprintf(out, size, "text%s%s", s->unit ? ", " : "", unit);
+        break;
+    case MI_PATH:
+        snprintf(out, size, "path");
+        break;
     }
 }
 
@@ -31,25 +41,11 @@ void cli_print_settings(FILE *out, const struct mi_setting *settings, const stru
     }
 }
 
-/* The tags a person reads; words with '=' are for the program. */
-static void print_tags(const char *tags) {
-    char *copy = mi_strdup(tags ? tags : ""), *save = NULL;
-    bool any = false;
-    for (char *w = copy ? strtok_r(copy, " ", &save) : NULL; w; w = strtok_r(NULL, " ", &save)) {
-        if (strchr(w, '=')) continue;
-        printf("%s%s", any ? ", " : "(", w);
-        any = true;
-    }
-    fputs(any ? ")\n" : "\n", stdout);
-    free(copy);
-}
-
 static void show_entry(enum mi_kind kind, const struct mi_entry *e) {
     int width = cli_width(stdout);
     if (width > 100) width = 100;
-    printf("%s - %s ", e->name, e->title);
-    print_tags(e->tags);
-    fputc('\n', stdout);
+    printf("%s - %s%s%s%s\n\n", e->name, e->title, e->tags && *e->tags ? " (" : "", e->tags ? e->tags : "",
+           e->tags && *e->tags ? ")" : "");
     cli_fold(stdout, e->help, 2, width);
     if (e->paper && *e->paper) {
         fputc('\n', stdout);
@@ -64,8 +60,7 @@ static void list_entries(enum mi_kind kind) {
     size_t n;
     const struct mi_entry *const *list = mi_catalogue(kind, &n);
     for (size_t i = 0; i < n; i++) {
-        printf("%-14s %s ", list[i]->name, list[i]->title);
-        print_tags(list[i]->tags);
+        printf("%-14s %-30s %s\n", list[i]->name, list[i]->title, list[i]->tags ? list[i]->tags : "");
     }
 }
 
@@ -82,16 +77,33 @@ enum mi_status cli_catalogue(struct cli *c, enum mi_kind kind) {
     return MI_OK;
 }
 
-static enum mi_status models(struct cli *c) { return cli_catalogue(c, MI_KIND_MODEL); }
-static enum mi_status attacks(struct cli *c) { return cli_catalogue(c, MI_KIND_ATTACK); }
-static enum mi_status defenses(struct cli *c) { return cli_catalogue(c, MI_KIND_DEFENSE); }
-static enum mi_status metrics(struct cli *c) { return cli_catalogue(c, MI_KIND_METRIC); }
+static enum mi_status models(struct cli *c) {
+    return cli_catalogue(c, MI_KIND_MODEL);
+}
+static enum mi_status attacks(struct cli *c) {
+    return cli_catalogue(c, MI_KIND_ATTACK);
+}
+static enum mi_status defenses(struct cli *c) {
+    return cli_catalogue(c, MI_KIND_DEFENSE);
+}
+static enum mi_status metrics(struct cli *c) {
+    return cli_catalogue(c, MI_KIND_METRIC);
+}
 
-const struct cli_command cli_cmd_models = {.name = "models", .args = "[show NAME]", .max_args = 2, .exec = models,
-    .brief = "List architectures, or explain one with its settings"};
-const struct cli_command cli_cmd_attacks = {.name = "attacks", .args = "[show NAME]", .max_args = 2, .exec = attacks,
-    .brief = "List attacks, or explain one with its settings"};
-const struct cli_command cli_cmd_defenses = {.name = "defenses", .args = "[show NAME]", .max_args = 2, .exec = defenses,
-    .brief = "List defenses, or explain one with its settings"};
-const struct cli_command cli_cmd_metrics = {.name = "metrics", .args = "[show NAME]", .max_args = 2, .exec = metrics,
-    .brief = "List metrics, or explain one"};
+const struct cli_command cli_cmd_models = {.name = "models",
+                                           .args = "[show NAME]",
+                                           .max_args = 2,
+                                           .exec = models,
+                                           .brief = "List architectures, or explain one with its settings"};
+const struct cli_command cli_cmd_attacks = {.name = "attacks",
+                                            .args = "[show NAME]",
+                                            .max_args = 2,
+                                            .exec = attacks,
+                                            .brief = "List attacks, or explain one with its settings"};
+const struct cli_command cli_cmd_defenses = {.name = "defenses",
+                                             .args = "[show NAME]",
+                                             .max_args = 2,
+                                             .exec = defenses,
+                                             .brief = "List defenses, or explain one with its settings"};
+const struct cli_command cli_cmd_metrics = {
+    .name = "metrics", .args = "[show NAME]", .max_args = 2, .exec = metrics, .brief = "List metrics, or explain one"};

@@ -47,11 +47,12 @@ static enum mi_status check(struct cli *c) {
 
 static enum mi_status data(struct cli *c) {
     static const char *const words[] = {"list", "show", "check"};
-    if (c->n_args == 0 || !strcmp(c->args[0], "list") || !strcmp(c->args[0], "show")) return cli_catalogue(c, MI_KIND_DATA);
+    if (c->n_args == 0 || !strcmp(c->args[0], "list") || !strcmp(c->args[0], "show"))
+        return cli_catalogue(c, MI_KIND_DATA);
     if (!strcmp(c->args[0], "check")) return check(c);
     const char *near = mi_nearest(c->args[0], words, sizeof words / sizeof *words);
-    return mi_fail(MI_E_USAGE, "data: \"%s\" is none of list, show, check%s%s%s", c->args[0], near ? "; did you mean \"" : "",
-                   near ? near : "", near ? "\"?" : "");
+    return mi_fail(MI_E_USAGE, "data: \"%s\" is none of list, show, check%s%s%s", c->args[0],
+                   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 const struct cli_command cli_cmd_data = {

@@ -20,25 +20,28 @@
 
 extern char **environ;
 
-static void line(bool good, const char *what, const char *text) { printf("%s %-10s %s\n", good ? "ok" : "!!", what, text); }
+static void line(bool good, const char *what, const char *text) {
+    printf("%s %-10s %s\n", good ? "ok" : "!!", what, text);
+}
 
 static void terminal_lines(void) {
     char text[256];
     const char *term = getenv("TERM"), *color = getenv("COLORTERM"), *codeset = nl_langinfo(CODESET);
     bool tty = isatty(STDOUT_FILENO);
-    snprintf(text, sizeof text, "TERM=%s%s%s%s", term ? term : "(unset)", color ? ", COLORTERM=" : "", color ? color : "",
-             tty ? "" : ", output is no terminal");
+    snprintf(text, sizeof text, "TERM=%s%s%s%s", term ? term : "(unset)", color ? ", COLORTERM=" : "",
+             color ? color : "", tty ? "" : ", output is no terminal");
     line(term && strcmp(term, "dumb") != 0, "terminal", text);
     bool utf8 = !strcmp(codeset, "UTF-8");
-    snprintf(text, sizeof text, "%s%s", codeset, utf8 ? "" : "; curves are drawn in ASCII, set LANG=C.UTF-8 for better ones");
+    snprintf(text, sizeof text, "%s%s", codeset,
+             utf8 ? "" : "; curves are drawn in ASCII, set LANG=C.UTF-8 for better ones");
     line(utf8, "locale", text);
     int fd = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) return line(true, "pictures", "no terminal to ask");
     struct mi_probe p;
     mi_probe_terminal(&p, fd, 1500);
     close(fd);
-    snprintf(text, sizeof text, "%s%s%s, cell %dx%d px%s", p.sixel ? "sixel" : "half blocks (no sixel)", *p.name ? ", " : "",
-             p.name, p.cell_w, p.cell_h, p.cell_known ? "" : " (assumed)");
+    snprintf(text, sizeof text, "%s%s%s, cell %dx%d px%s", p.sixel ? "sixel" : "half blocks (no sixel)",
+             *p.name ? ", " : "", p.name, p.cell_w, p.cell_h, p.cell_known ? "" : " (assumed)");
     line(true, "pictures", p.answered ? text : "the terminal does not answer; half blocks are used");
 }
 
@@ -75,11 +78,15 @@ static enum mi_status engine_lines(struct cli *c) {
     int w = 0;
     fflush(stdout);
     int rc = posix_spawn(&pid, path, NULL, NULL, argv, environ);
-    while (rc == 0 && waitpid(pid, &w, 0) < 0 && errno == EINTR) {}
+    while (rc == 0 && waitpid(pid, &w, 0) < 0 && errno == EINTR) {
+    }
     enum mi_status st = MI_OK;
-    if (rc != 0) st = mi_fail(MI_E_MISSING, "cannot start it: %s", strerror(rc));
-    else if (!WIFEXITED(w)) st = mi_fail(MI_E_INTERNAL, "its check was killed by signal %d", WTERMSIG(w));
-    else if (WEXITSTATUS(w)) c->exit_code = WEXITSTATUS(w), st = mi_fail(MI_E_INTERNAL, "it found a problem, see above");
+    if (rc != 0)
+        st = mi_fail(MI_E_MISSING, "cannot start it: %s", strerror(rc));
+    else if (!WIFEXITED(w))
+        st = mi_fail(MI_E_INTERNAL, "its check was killed by signal %d", WTERMSIG(w));
+    else if (WEXITSTATUS(w))
+        c->exit_code = WEXITSTATUS(w), st = mi_fail(MI_E_INTERNAL, "it found a problem, see above");
     if (st != MI_OK) line(false, "engine", mi_error_text());
     free(path);
     return st;

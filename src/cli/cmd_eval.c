@@ -56,8 +56,9 @@ const struct cli_command cli_cmd_eval = {
     .name = "eval",
     .args = "FILE --model NAME --data NAME [section.key=value ...]",
     .brief = "Measure the accuracy of a checkpoint (.pth, .pt, .safetensors)",
-    .help = "Loads the file strictly (every tensor must fit the architecture) and tests it on the private test photos.  "
-            "To attack it, put the same file into a spec as target.checkpoint and `midre run` that.",
+    .help =
+        "Loads the file strictly (every tensor must fit the architecture) and tests it on the private test photos.  "
+        "To attack it, put the same file into a spec as target.checkpoint and `midre run` that.",
     .options = options,
     .min_args = 1,
     .max_args = -1,

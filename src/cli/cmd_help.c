@@ -4,9 +4,12 @@
 #include "commands.h"
 
 static void print_all_settings(int width) {
-    cli_fold(stdout, "A spec is an ini file.  Every key has a default; a key on the command line is section.key=value.  "
-             "Sections [model.X] [defense.X] [attack.X] [data.X] hold the settings of one entry: see `midre models show X` "
-             "and its siblings.", 0, width);
+    cli_fold(
+        stdout,
+        "A spec is an ini file.  Every key has a default; a key on the command line is section.key=value.  "
+        "Sections [model.X] [defense.X] [attack.X] [data.X] hold the settings of one entry: see `midre models show X` "
+        "and its siblings.",
+        0, width);
     for (int s = 0; s < MI_SEC_COUNT; s++) {
         printf("\n[%s]\n", mi_section_word((enum mi_section)s));
         cli_print_settings(stdout, mi_section_settings((enum mi_section)s), NULL, width);

@@ -37,8 +37,10 @@ static enum mi_status ls(struct cli *c) {
     for (size_t i = 0; i < n; i++) {
         char *dir = mi_run_dir(&c->ws, numbers[i]);
         struct mi_run_view *v = dir ? mi_view_open(dir, numbers[i]) : NULL;
-        if (v && mi_view_update(v, NULL) == MI_OK) print_run(c, v);
-        else printf("%4d  cannot be read: %s\n", numbers[i], mi_error_text());
+        if (v && mi_view_update(v, NULL) == MI_OK)
+            print_run(c, v);
+        else
+            printf("%4d  cannot be read: %s\n", numbers[i], mi_error_text());
         mi_error_clear();
         mi_view_close(v);
         free(dir);

@@ -2,7 +2,9 @@
 #include "commands.h"
 #include "steer.h"
 
-static enum mi_status pause_run(struct cli *c) { return cli_steer(c, "pause", "pauses; `midre resume` lets it go on"); }
+static enum mi_status pause_run(struct cli *c) {
+    return cli_steer(c, "pause", "pauses; `midre resume` lets it go on");
+}
 
 const struct cli_command cli_cmd_pause = {
     .name = "pause",

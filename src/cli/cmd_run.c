@@ -22,8 +22,8 @@ static enum mi_status check_stage(const char *word) {
         if (!strcmp(stages[i], word)) return MI_OK;
     }
     const char *near = mi_nearest(word, stages, N_STAGES);
-    return mi_fail(MI_E_USAGE, "run: there is no stage \"%s\"%s%s%s", word, near ? ", did you mean \"" : "", near ? near : "",
-                   near ? "\"?" : " (data, target, judge, prior, attack, score)");
+    return mi_fail(MI_E_USAGE, "run: there is no stage \"%s\"%s%s%s", word, near ? ", did you mean \"" : "",
+                   near ? near : "", near ? "\"?" : " (data, target, judge, prior, attack, score)");
 }
 
 static enum mi_status run(struct cli *c) {

@@ -13,7 +13,7 @@
 #include "show_grid.h"
 #include "ui/picture.h"
 
-#define PROBE_MS 1000
+#define PROBE_MS      1000
 #define ROWS_PER_TILE 5 /* text rows a person gets on screen */
 
 static const struct cli_option options[] = {
@@ -38,8 +38,9 @@ static void print_summary(struct cli *c, const struct mi_run_view *v) {
     printf("run %d%s%s: %s\n", v->number, v->name && *v->name ? " " : "", v->name ? v->name : "",
            cli_run_state(v, mi_run_engine_pid(&c->ws, v->number)));
     printf("  in      %s\n", v->dir);
-    if (v->device) printf("  on      %s, %s, %d threads, seed %lld\n", v->device, v->precision ? v->precision : "?",
-                          v->threads, (long long)v->seed);
+    if (v->device)
+        printf("  on      %s, %s, %d threads, seed %lld\n", v->device, v->precision ? v->precision : "?", v->threads,
+               (long long)v->seed);
     if (v->synthetic) puts("  data    synthetic: rendered faces, not photographs of people");
     if (v->error) printf("  error   %s\n", v->error);
     if (v->skipped_lines) printf("  note    %zu damaged journal lines were skipped\n", v->skipped_lines);
@@ -77,8 +78,10 @@ static enum mi_status draw(const struct show_grid *g, const char *word) {
     enum mi_picture_mode mode;
     MI_TRY(mi_picture_choose(&p, word, terminal_colours(&p), &mode));
     if (mode == MI_PIC_OFF) return MI_OK;
-    struct mi_picture_box box = {.cols = cli_width(stdout) - 1, .rows = g->rows * ROWS_PER_TILE,
-                                 .cell_w = p.cell_w > 0 ? p.cell_w : 10, .cell_h = p.cell_h > 0 ? p.cell_h : 20,
+    struct mi_picture_box box = {.cols = cli_width(stdout) - 1,
+                                 .rows = g->rows * ROWS_PER_TILE,
+                                 .cell_w = p.cell_w > 0 ? p.cell_w : 10,
+                                 .cell_h = p.cell_h > 0 ? p.cell_h : 20,
                                  .light = p.background_known && p.background_light};
     struct mi_picture pic = {0};
     MI_TRY(mi_picture_encode(&g->sheet, mode, &box, &pic));

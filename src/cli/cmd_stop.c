@@ -2,7 +2,9 @@
 #include "commands.h"
 #include "steer.h"
 
-static enum mi_status stop(struct cli *c) { return cli_steer(c, "stop", "stops after this step, with a checkpoint"); }
+static enum mi_status stop(struct cli *c) {
+    return cli_steer(c, "stop", "stops after this step, with a checkpoint");
+}
 
 const struct cli_command cli_cmd_stop = {
     .name = "stop",

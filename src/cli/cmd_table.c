@@ -62,8 +62,10 @@ static enum mi_status table(struct cli *c) {
     MI_TRY(mi_table_build(&t, &c->ws, cli_has(c, "published")));
     size_t all = t.n;
     enum mi_status st = shape(c, &t);
-    if (st == MI_OK && t.n == 0 && all > 0 && format == MI_TABLE_TEXT) puts("No row fits; drop a filter, or add --published.");
-    else if (st == MI_OK) st = mi_table_print(&t, format, stdout, (int)width);
+    if (st == MI_OK && t.n == 0 && all > 0 && format == MI_TABLE_TEXT)
+        puts("No row fits; drop a filter, or add --published.");
+    else if (st == MI_OK)
+        st = mi_table_print(&t, format, stdout, (int)width);
     mi_table_free(&t);
     return st;
 }
@@ -72,12 +74,13 @@ const struct cli_command cli_cmd_table = {
     .name = "table",
     .args = "[--format text|markdown|csv|latex] [--published] [filters]",
     .brief = "The privacy-utility table of all runs",
-    .help = "Acc is natural accuracy, AttAcc the share of reconstructions the judge recognises (with its spread over "
-            "restarts), KNN the distance to the nearest private photo, and delta the attack accuracy lost per point of "
-            "natural accuracy given up, against the undefended row of the same experiment; OP means accuracy did not "
-            "fall.  Less AttAcc and more of everything else is better for privacy.\n\n"
-            "Columns for --sort: data resolution attack model defense acc attacc top5 knn delta delta_eval delta_face fid "
-            "queries seed identities images precision device judge judge_acc source.",
+    .help =
+        "Acc is natural accuracy, AttAcc the share of reconstructions the judge recognises (with its spread over "
+        "restarts), KNN the distance to the nearest private photo, and delta the attack accuracy lost per point of "
+        "natural accuracy given up, against the undefended row of the same experiment; OP means accuracy did not "
+        "fall.  Less AttAcc and more of everything else is better for privacy.\n\n"
+        "Columns for --sort: data resolution attack model defense acc attacc top5 knn delta delta_eval delta_face fid "
+        "queries seed identities images precision device judge judge_acc source.",
     .options = options,
     .exec = table,
 };

@@ -13,8 +13,8 @@ static const struct cli_option options[] = {
 };
 
 static enum mi_status ui(struct cli *c) {
-    struct mi_ui_start start = {.color = cli_value(c, "color"), .images = cli_value(c, "images"),
-                                .plain = cli_has(c, "plain")};
+    struct mi_ui_start start = {
+        .color = cli_value(c, "color"), .images = cli_value(c, "images"), .plain = cli_has(c, "plain")};
     char *demo = NULL;
     if (c->n_args) {
         if (!mi_exists(c->args[0])) return mi_fail(MI_E_MISSING, "there is no file %s", c->args[0]);

@@ -7,4 +7,5 @@ static enum mi_status version(struct cli *c) {
     return MI_OK;
 }
 
-const struct cli_command cli_cmd_version = {.name = "version", .args = "", .brief = "Print the version", .exec = version};
+const struct cli_command cli_cmd_version = {
+    .name = "version", .args = "", .brief = "Print the version", .exec = version};

@@ -18,7 +18,7 @@
 #include "midre/table.h"
 
 #define PLAIN_EVERY 30.0 /* seconds between status lines off a terminal */
-#define CODE_LEFT 130    /* the shells' code for "left by Ctrl-C" */
+#define CODE_LEFT   130  /* the shells' code for "left by Ctrl-C" */
 
 static volatile sig_atomic_t interrupts;
 static void on_interrupt(int sig) {
@@ -50,13 +50,14 @@ static void show_status(struct follow *f) {
 static bool interrupted(struct follow *f) {
     follow_clear_line(f);
     if (f->asked || !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
-        printf("\nRun %d goes on without this terminal.  watch: midre attach %d   stop: midre stop %d\n", f->run, f->run,
-               f->run);
+        printf("\nRun %d goes on without this terminal.  watch: midre attach %d   stop: midre stop %d\n", f->run,
+               f->run, f->run);
         f->c->exit_code = CODE_LEFT;
         return true;
     }
     printf("\nRun %d goes on whatever you do here.  s + Enter: stop it (it can be resumed)   Enter: keep watching   "
-           "Ctrl-C again: leave it running\n", f->run);
+           "Ctrl-C again: leave it running\n",
+           f->run);
     f->asked = true;
     return false;
 }
@@ -120,8 +121,10 @@ static enum mi_status finish(struct follow *f, int code) {
     follow_clear_line(f);
     f->c->exit_code = code > 0 && code < 256 ? code : 0;
     if (!strcmp(s, "done")) {
-        if (f->v->n_scores) print_result(f);
-        else print_accuracies(f->v);
+        if (f->v->n_scores)
+            print_result(f);
+        else
+            print_accuracies(f->v);
         printf("\nrun %d done.  pictures: midre show %d   all results: midre table\n", f->run, f->run);
         return MI_OK;
     }
@@ -132,11 +135,15 @@ static enum mi_status finish(struct follow *f, int code) {
     if (!strcmp(s, "failed"))
         return mi_fail(MI_E_INTERNAL, "run %d failed: %s", f->run, f->v->error ? f->v->error : "see its log");
     if (code > 256)
-        return mi_fail(MI_E_INTERNAL, "the engine of run %d was killed by signal %d%s; `midre resume %d` goes on from its "
-                       "last checkpoint", f->run, code - 256, code - 256 == SIGKILL ? " (out of memory?)" : "", f->run);
+        return mi_fail(MI_E_INTERNAL,
+                       "the engine of run %d was killed by signal %d%s; `midre resume %d` goes on from its "
+                       "last checkpoint",
+                       f->run, code - 256, code - 256 == SIGKILL ? " (out of memory?)" : "", f->run);
     char *log = mi_run_file(&f->c->ws, f->run, "engine.log");
-    enum mi_status st = mi_fail(MI_E_INTERNAL, "the engine of run %d ended without a word (see %s); `midre resume %d` tries "
-                                "again", f->run, log ? log : "engine.log", f->run);
+    enum mi_status st = mi_fail(MI_E_INTERNAL,
+                                "the engine of run %d ended without a word (see %s); `midre resume %d` tries "
+                                "again",
+                                f->run, log ? log : "engine.log", f->run);
     free(log);
     return st;
 }
@@ -151,7 +158,8 @@ static enum mi_status watch(struct follow *f) {
         if (over) return finish(f, code);
         show_status(f);
         fflush(stdout);
-        struct pollfd p[2] = {{.fd = mi_view_fd(f->v), .events = POLLIN}, {.fd = f->asked ? STDIN_FILENO : -1, .events = POLLIN}};
+        struct pollfd p[2] = {{.fd = mi_view_fd(f->v), .events = POLLIN},
+                              {.fd = f->asked ? STDIN_FILENO : -1, .events = POLLIN}};
         int seen = interrupts;
         if (seen == 0) poll(p, 2, f->live ? 250 : 500);
         if (p[1].revents & (POLLIN | POLLHUP)) answer(f);

@@ -7,13 +7,13 @@
 
 struct follow {
     struct cli *c;
-    int run, pid;                  /* pid 0: the engine is not our child */
+    int run, pid; /* pid 0: the engine is not our child */
     struct mi_run_view *v;
-    bool live;                     /* a status line that is rewritten in place */
-    bool line_shown, asked;        /* the status line is on screen; the Ctrl-C question is open */
-    enum mi_stage_state *state;    /* what was last said about each stage */
+    bool live;                  /* a status line that is rewritten in place */
+    bool line_shown, asked;     /* the status line is on screen; the Ctrl-C question is open */
+    enum mi_stage_state *state; /* what was last said about each stage */
     size_t n_state, n_log, n_scores;
-    double log_at, line_at;        /* time of the newest log line told; of the last periodic line */
+    double log_at, line_at; /* time of the newest log line told; of the last periodic line */
 };
 
 /* "1h20m", "2m05s", "12s"; "?" for unknown. */

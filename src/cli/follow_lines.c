@@ -12,10 +12,14 @@
 
 void follow_duration(char *out, size_t size, double seconds) {
     long s = seconds >= 0 && seconds < 1e9 ? lround(seconds) : -1;
-    if (s < 0) snprintf(out, size, "?");
-    else if (s < 60) snprintf(out, size, "%lds", s);
-    else if (s < 3600) snprintf(out, size, "%ldm%02lds", s / 60, s % 60);
-    else snprintf(out, size, "%ldh%02ldm", s / 3600, s / 60 % 60);
+    if (s < 0)
+        snprintf(out, size, "?");
+    else if (s < 60)
+        snprintf(out, size, "%lds", s);
+    else if (s < 3600)
+        snprintf(out, size, "%ldm%02lds", s / 60, s % 60);
+    else
+        snprintf(out, size, "%ldh%02ldm", s / 3600, s / 60 % 60);
 }
 
 void follow_clear_line(struct follow *f) {
@@ -38,11 +42,20 @@ static void tell_stage(struct follow *f, const struct mi_stage_view *s) {
     follow_duration(took, sizeof took, s->seconds);
     const char *title = s->title ? s->title : s->id;
     switch (s->state) {
-    case MI_STAGE_RUNNING: snprintf(line, sizeof line, "%s: started", title); break;
-    case MI_STAGE_CACHED: snprintf(line, sizeof line, "%s: finished earlier, taken from the cache", title); break;
-    case MI_STAGE_DONE: snprintf(line, sizeof line, "%s: done in %s", title, took); break;
-    case MI_STAGE_FAILED: snprintf(line, sizeof line, "%s: FAILED: %s", title, s->error ? s->error : "see the log"); break;
-    case MI_STAGE_WAITING: return;
+    case MI_STAGE_RUNNING:
+        snprintf(line, sizeof line, "%s: started", title);
+        break;
+    case MI_STAGE_CACHED:
+        snprintf(line, sizeof line, "%s: finished earlier, taken from the cache", title);
+        break;
+    case MI_STAGE_DONE:
+        snprintf(line, sizeof line, "%s: done in %s", title, took);
+        break;
+    case MI_STAGE_FAILED:
+        snprintf(line, sizeof line, "%s: FAILED: %s", title, s->error ? s->error : "see the log");
+        break;
+    case MI_STAGE_WAITING:
+        return;
     }
     say(f, f->v->updated, line);
 }
@@ -69,7 +82,10 @@ static void tell_log(struct follow *f) {
         while (i < v->n_log && v->log[i].at <= f->log_at) i++;
     }
     for (; i < v->n_log; i++) {
-        char *line = mi_format("%s%s", v->log[i].level == 'e' ? "error: " : v->log[i].level == 'w' ? "warning: " : "",
+        char *line = mi_format("%s%s",
+                               v->log[i].level == 'e'   ? "error: "
+                               : v->log[i].level == 'w' ? "warning: "
+                                                        : "",
                                v->log[i].text);
         if (line) say(f, v->log[i].at, line);
         free(line);
@@ -82,8 +98,8 @@ static void tell_scores(struct follow *f) {
     for (; f->n_scores < f->v->n_scores; f->n_scores++) {
         const struct mi_score_view *s = &f->v->scores[f->n_scores];
         char line[400];
-        snprintf(line, sizeof line, "%s on %s with %s: accuracy %.2f %%, attack accuracy %.2f %%%s", s->attack, s->model,
-                 s->defense, s->acc, s->attacc, s->synthetic ? " (synthetic data)" : "");
+        snprintf(line, sizeof line, "%s on %s with %s: accuracy %.2f %%, attack accuracy %.2f %%%s", s->attack,
+                 s->model, s->defense, s->acc, s->attacc, s->synthetic ? " (synthetic data)" : "");
         say(f, f->v->updated, line);
     }
 }
@@ -110,9 +126,12 @@ static int cut(char *s, int width) {
 static void progress_text(const struct mi_stage_view *s, bool paused, char *out, size_t size) {
     char eta[32], rate[48] = "", part[48] = "";
     follow_duration(eta, sizeof eta, s->eta);
-    if (s->epochs > 0) snprintf(part, sizeof part, "  epoch %.1f/%.0f", s->epoch, s->epochs);
-    else if (s->total > 0) snprintf(part, sizeof part, "  %.0f%%", 100 * s->done / s->total);
-    if (s->rate > 0) snprintf(rate, sizeof rate, "  %.*f %s/s", s->rate < 10 ? 1 : 0, s->rate, s->unit ? s->unit : "it");
+    if (s->epochs > 0)
+        snprintf(part, sizeof part, "  epoch %.1f/%.0f", s->epoch, s->epochs);
+    else if (s->total > 0)
+        snprintf(part, sizeof part, "  %.0f%%", 100 * s->done / s->total);
+    if (s->rate > 0)
+        snprintf(rate, sizeof rate, "  %.*f %s/s", s->rate < 10 ? 1 : 0, s->rate, s->unit ? s->unit : "it");
     snprintf(out, size, "%s%s%s%s%s", part, rate, s->eta >= 0 ? "  ETA " : "", s->eta >= 0 ? eta : "",
              paused ? "  PAUSED" : "");
 }

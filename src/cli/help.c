@@ -29,8 +29,10 @@ static void fold_line(FILE *out, const char *text, size_t len, int indent, int w
         while (i + word < len && text[i + word] != ' ') cells += ((unsigned char)text[i + word++] & 0xC0) != 0x80;
         if (word) {
             if (col && col + 1 + cells > width) col = 0, fputc('\n', out);
-            if (col) fputc(' ', out), col++;
-            else fprintf(out, "%*s", indent, ""), col = indent;
+            if (col)
+                fputc(' ', out), col++;
+            else
+                fprintf(out, "%*s", indent, ""), col = indent;
             fwrite(text + i, 1, word, out);
             col += cells;
         }
@@ -42,9 +44,12 @@ static void fold_line(FILE *out, const char *text, size_t len, int indent, int w
 void cli_fold(FILE *out, const char *text, int indent, int width) {
     while (*text) {
         size_t len = strcspn(text, "\n");
-        if (len >= 2 && text[0] == ' ' && text[1] == ' ') fprintf(out, "%*s%.*s\n", indent, "", (int)len, text);
-        else if (len == 0) fputc('\n', out);
-        else fold_line(out, text, len, indent, width);
+        if (len >= 2 && text[0] == ' ' && text[1] == ' ')
+            fprintf(out, "%*s%.*s\n", indent, "", (int)len, text);
+        else if (len == 0)
+            fputc('\n', out);
+        else
+            fold_line(out, text, len, indent, width);
         text += len + (text[len] == '\n');
     }
 }
@@ -67,7 +72,8 @@ static void print_options(FILE *out, const struct cli_option *o, int width) {
         fprintf(out, "%*s", 26 - n, "");
         size_t room = (size_t)(width - 26), len = strlen(text), cut = len;
         if (len > room) {
-            for (cut = room; cut > 0 && text[cut] != ' '; cut--) {}
+            for (cut = room; cut > 0 && text[cut] != ' '; cut--) {
+            }
             if (!cut) cut = len;
         }
         fprintf(out, "%.*s\n", (int)cut, text);
@@ -91,8 +97,11 @@ void cli_print_command(FILE *out, const struct cli_command *cmd) {
 
 void cli_print_help(FILE *out) {
     int width = prose_width(out);
-    cli_fold(out, "midre " MIDRE_VERSION ": how much of its private training photos leaks out of a classifier, and what does "
-             "stopping that cost?", 0, width);
+    cli_fold(out,
+             "midre " MIDRE_VERSION
+             ": how much of its private training photos leaks out of a classifier, and what does "
+             "stopping that cost?",
+             0, width);
     fputs("\n"
           "usage: midre                       the workbench (demo ready to start)\n"
           "       midre COMMAND [words] [--options]\n\n",
@@ -105,6 +114,8 @@ void cli_print_help(FILE *out) {
         free(line);
     }
     fputc('\n', out);
-    cli_fold(out, "`midre help COMMAND` explains one; `midre help settings` lists what a spec may say.\n"
-             "Exit codes: 0 fine, 2 usage, 3 bad setting or file, 4 missing, 5 device, 6 disk, 70 defect.", 0, width);
+    cli_fold(out,
+             "`midre help COMMAND` explains one; `midre help settings` lists what a spec may say.\n"
+             "Exit codes: 0 fine, 2 usage, 3 bad setting or file, 4 missing, 5 device, 6 disk, 70 defect.",
+             0, width);
 }

@@ -27,8 +27,8 @@ const struct cli_option cli_launch_options[] = {
 struct mi_spec *cli_spec(struct cli *c, const char *path, int first) {
     char *demo = path ? NULL : mi_assets_path("demo.ini");
     if (!path && !demo) return NULL;
-    struct mi_spec *spec = mi_spec_load(path ? path : demo, (const char *const *)c->args + first,
-                                        (size_t)(c->n_args - first));
+    struct mi_spec *spec =
+        mi_spec_load(path ? path : demo, (const char *const *)c->args + first, (size_t)(c->n_args - first));
     free(demo);
     if (spec && mi_defaults_apply(spec) != MI_OK) {
         mi_spec_free(spec);

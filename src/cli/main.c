@@ -1,4 +1,5 @@
-/* src/cli/main.c - the program `midre`: finds the command, parses its line, runs it, turns the outcome into an exit code.
+/* src/cli/main.c - the program `midre`: finds the command, parses its line, runs it, turns the outcome into an exit
+ * code.
  *
  * No libtorch here: the program starts in a blink and hands over to midre-engine for everything that computes.  Only
  * LC_CTYPE is taken from the environment; numbers keep their '.' in every locale.  A bare `midre`, or a word that is
@@ -36,10 +37,14 @@ static const struct cli_command *choose(int *argc, char **argv) {
     if (at >= *argc) return cli_find("ui");
     const struct cli_command *command = NULL;
     const char *word = argv[at];
-    if (!strcmp(word, "--version") || !strcmp(word, "-V")) command = cli_find("version");
-    else if (!strcmp(word, "--help") || !strcmp(word, "-h")) command = cli_find("help");
-    else if (word[0] == '-' || (!is_command(word) && is_file(word))) return cli_find("ui");
-    else command = cli_find(word);
+    if (!strcmp(word, "--version") || !strcmp(word, "-V"))
+        command = cli_find("version");
+    else if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+        command = cli_find("help");
+    else if (word[0] == '-' || (!is_command(word) && is_file(word)))
+        return cli_find("ui");
+    else
+        command = cli_find(word);
     for (int i = at; i + 1 < *argc; i++) argv[i] = argv[i + 1];
     --*argc;
     return command;
@@ -60,8 +65,10 @@ int main(int argc, char **argv) {
     enum mi_status st = MI_E_USAGE;
     if (command) {
         st = cli_parse(&c, command, argc - 1, argv + 1);
-        if (st == MI_OK && cli_has(&c, "help")) cli_print_command(stdout, command);
-        else if (st == MI_OK) st = command->exec(&c);
+        if (st == MI_OK && cli_has(&c, "help"))
+            cli_print_command(stdout, command);
+        else if (st == MI_OK)
+            st = command->exec(&c);
     }
     int code = report(&c, st);
     cli_close(&c);

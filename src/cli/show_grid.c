@@ -12,8 +12,8 @@
 static enum mi_status read_sheet(const struct mi_run_view *v, const struct mi_atlas_view *a, struct mi_image *out) {
     char *path = mi_format("%s/%s", v->dir, a->file);
     enum mi_status st = path ? mi_image_read(path, out) : MI_E_NOMEM;
-    if (st == MI_OK && (a->tile < 1 || a->tile > 4096 || a->cols < 1 || a->rows < 1 ||
-                        out->width < a->tile * a->cols || out->height < a->tile * a->rows)) {
+    if (st == MI_OK && (a->tile < 1 || a->tile > 4096 || a->cols < 1 || a->rows < 1 || out->width < a->tile * a->cols ||
+                        out->height < a->tile * a->rows)) {
         mi_image_free(out);
         st = mi_fail(MI_E_INPUT, "%s is smaller than the journal says; the run's pictures are damaged", path);
     }
@@ -147,8 +147,11 @@ void show_grid_captions(const struct show_grid *g, FILE *out) {
         fprintf(out, "person %d", g->label[r]);
         for (int k = 0; k < cells; k++) {
             const struct mi_recon_view *v = g->recon[r * cells + k];
-            if (!v) fprintf(out, " | not judged");
-            else fprintf(out, " | %s: judge says %d, %.0f %%", v->hit ? "LEAKED" : "missed", v->judge, 100 * v->confidence);
+            if (!v)
+                fprintf(out, " | not judged");
+            else
+                fprintf(out, " | %s: judge says %d, %.0f %%", v->hit ? "LEAKED" : "missed", v->judge,
+                        100 * v->confidence);
             if (v && !isnan(v->distance)) fprintf(out, ", distance %.0f", v->distance);
         }
         fputc('\n', out);

@@ -9,11 +9,11 @@
 
 struct show_grid {
     struct mi_image sheet;
-    int rows, cols;                /* tiles; column 0 holds the photos when has_photos */
-    int tile;                      /* px */
+    int rows, cols; /* tiles; column 0 holds the photos when has_photos */
+    int tile;       /* px */
     bool has_photos;
-    int *label;                    /* [rows] */
-    const struct mi_cell_view **cell; /* [cols - has_photos], borrowed from the view */
+    int *label;                         /* [rows] */
+    const struct mi_cell_view **cell;   /* [cols - has_photos], borrowed from the view */
     const struct mi_recon_view **recon; /* [rows][cols - has_photos], borrowed, NULL = not judged */
 };
 

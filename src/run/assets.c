@@ -47,8 +47,9 @@ char *mi_assets_path(const char *name) {
         if (tried[i] && mi_exists(tried[i])) found = mi_path_resolve(".", tried[i]);
     }
     if (!found && mi_error_status() == MI_OK)
-        mi_fail(MI_E_MISSING, "the file %s that ships with midre is not there (looked in %s%s%s/assets and %s/share/midre)",
-                name, env && *env ? env : "", env && *env ? ", " : "", dir, MIDRE_PREFIX);
+        mi_fail(MI_E_MISSING,
+                "the file %s that ships with midre is not there (looked in %s%s%s/assets and %s/share/midre)", name,
+                env && *env ? env : "", env && *env ? ", " : "", dir, MIDRE_PREFIX);
     for (int i = 0; i < 4; i++) free(tried[i]);
     return found;
 }

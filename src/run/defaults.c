@@ -71,9 +71,14 @@ static enum mi_status into_spec(const char *data, const char *key, const char *p
     return st;
 }
 
-enum mi_status mi_defaults_apply(struct mi_spec *spec) { return walk(into_spec, spec); }
+enum mi_status mi_defaults_apply(struct mi_spec *spec) {
+    return walk(into_spec, spec);
+}
 
-struct one { const char *name; struct mi_values *v; };
+struct one {
+    const char *name;
+    struct mi_values *v;
+};
 
 static enum mi_status into_values(const char *data, const char *key, const char *path, void *user) {
     struct one *o = user;

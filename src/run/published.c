@@ -16,14 +16,15 @@
 
 #define FILE_LIMIT (1u << 20)
 #define MAX_FIELDS 24
-#define SETUPS "table_2_A1_setups.tsv"
+#define SETUPS     "table_2_A1_setups.tsv"
 
-/* ---- tab separated files -------------------------------------------------------------------------------------------- */
+/* ---- tab separated files --------------------------------------------------------------------------------------------
+ */
 
 struct tsv {
-    char *text;                 /* the file, cut into fields in place */
+    char *text; /* the file, cut into fields in place */
     char *head[MAX_FIELDS];
-    char *(*row)[MAX_FIELDS];   /* rows[n], absent fields are "" */
+    char *(*row)[MAX_FIELDS]; /* rows[n], absent fields are "" */
     size_t n, columns;
 };
 
@@ -77,7 +78,8 @@ static const char *field(const struct tsv *f, size_t row, const char *name) {
     return c < 0 ? "" : f->row[row][c];
 }
 
-/* ---- names and judges ------------------------------------------------------------------------------------------------ */
+/* ---- names and judges
+ * ------------------------------------------------------------------------------------------------ */
 
 /* Our name of a published word: names.tsv has kind, published, ours. */
 static char *our_name(const struct tsv *names, const char *kind, const char *word) {
@@ -131,7 +133,8 @@ static enum mi_status find_judge(const struct tsv *setups, const struct tsv *nam
     return MI_OK;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------------------- */
+/* ---- rows
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static double number(const char *text) {
     char *end;
@@ -146,7 +149,7 @@ static enum mi_status add_row(struct mi_table *t, const struct tsv *f, size_t i,
     const char *setup = field(f, i, "setup");
     bool letter = isupper((unsigned char)setup[0]) && setup[1] == '.';
     r->published = true;
-    r->source = letter ? mi_format("Tab. %s", setup)
+    r->source = letter                                          ? mi_format("Tab. %s", setup)
                 : !strncmp(setup, "Tab.", 4) && setup[4] != ' ' ? mi_format("Tab. %s", setup + 4)
                 : !strncmp(setup, "Koh et al.", 10)             ? mi_strdup("Koh et al.") /* their project page */
                                                                 : mi_strdup(setup);

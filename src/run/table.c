@@ -16,8 +16,6 @@
 #include "midre/spec.h"
 #include "table_columns.h"
 
-#define LABEL_TAG "label="
-
 double mi_tradeoff(double acc_nodef, double attacc_nodef, double acc, double attacc, bool *op) {
     *op = false;
     if (isnan(acc_nodef) || isnan(attacc_nodef) || isnan(acc) || isnan(attacc)) return NAN;
@@ -50,8 +48,8 @@ struct mi_row *mi_table_add(struct mi_table *t) {
 
 static void row_free(struct mi_row *r) {
     struct mi_score_view *s = &r->s;
-    char *owned[] = {s->cell, s->model,  s->defense,  s->attack, s->data,   s->judge,       s->precision,
-                     s->device, s->protocol, s->init, r->source, r->public_data, r->variant};
+    char *owned[] = {s->cell,   s->model,    s->defense, s->attack, s->data,        s->judge,  s->precision,
+                     s->device, s->protocol, s->init,    r->source, r->public_data, r->variant};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
 }
 
@@ -73,28 +71,13 @@ static enum mi_status list_add(char **list, const char *prefix, const char *text
     return MI_OK;
 }
 
-/* true when `key` is one of the names in the entry's tag "label=a,b": settings that name the variant of a defense. */
-static bool is_label_setting(const struct mi_entry *e, const char *key) {
-    const char *tag = e->tags ? strstr(e->tags, LABEL_TAG) : NULL;
-    if (!tag) return false;
-    size_t len = strlen(key);
-    for (const char *p = tag + strlen(LABEL_TAG); *p && *p != ' ';) {
-        size_t word = strcspn(p, ", ");
-        if (word == len && !strncmp(p, key, len)) return true;
-        p += word;
-        if (*p == ',') p++;
-    }
-    return false;
-}
-
-/* "0.1,0.8,fill=zero": label settings as bare values, then whatever else differs from its default. */
+/* "0.1,0.8,fill=zero": settings marked `label` as bare values, then whatever else differs from its default. */
 static enum mi_status variant_of(const struct mi_entry *e, const struct mi_values *v, char **list) {
     for (int pass = 0; pass < 2; pass++) {
         for (const struct mi_setting *s = e->settings; s && s->name; s++) {
-            bool label = is_label_setting(e, s->name);
-            if (s->cosmetic || label != (pass == 0)) continue;
+            if (s->cosmetic || s->label != (pass == 0)) continue;
             const char *text = mi_values_text(v, s->name);
-            if (label) {
+            if (s->label) {
                 MI_TRY(list_add(list, "", text));
             } else if (s->type == MI_INT || s->type == MI_REAL ? strtod(text, NULL) != strtod(s->def, NULL)
                                                                : strcmp(text, s->def) != 0) {
@@ -116,8 +99,10 @@ static char *composition_variant(const struct mi_spec *spec, const char *composi
     for (size_t i = 0; list && part && i < n; i++) {
         const struct mi_entry *e = mi_catalogue_find(MI_KIND_DEFENSE, part[i]);
         const struct mi_values *v = e ? mi_spec_entry(spec, MI_KIND_DEFENSE, part[i]) : NULL;
-        if (!v) mi_error_clear();
-        else if (variant_of(e, v, &list) != MI_OK) break;
+        if (!v)
+            mi_error_clear();
+        else if (variant_of(e, v, &list) != MI_OK)
+            break;
     }
     mi_list_free(part, n);
     return list;
@@ -136,8 +121,8 @@ static enum mi_status add_measured(struct mi_table *t, const struct mi_run_view 
     r->s.tradeoff = NAN, r->s.overpriced = false;
     r->run = v->number;
     /* Every pointer copied from the view is replaced before anything can fail into row_free. */
-    char **own[] = {&r->s.cell, &r->s.model, &r->s.defense, &r->s.attack, &r->s.data,
-                    &r->s.judge, &r->s.precision, &r->s.device, &r->s.protocol, &r->s.init};
+    char **own[] = {&r->s.cell,  &r->s.model,     &r->s.defense, &r->s.attack,   &r->s.data,
+                    &r->s.judge, &r->s.precision, &r->s.device,  &r->s.protocol, &r->s.init};
     const char *from[sizeof own / sizeof *own];
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) from[i] = *own[i], *own[i] = NULL;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) MI_TRY(copy_text(own[i], from[i]));
@@ -170,7 +155,9 @@ static enum mi_status add_run(struct mi_table *t, const struct mi_workspace *ws,
 
 /* ---- trade-off --------------------------------------------------------------------------------------------------- */
 
-static bool same(const char *a, const char *b) { return !strcmp(a ? a : "", b ? b : ""); }
+static bool same(const char *a, const char *b) {
+    return !strcmp(a ? a : "", b ? b : "");
+}
 
 /* The undefended row `r` is compared with, or NULL. */
 static const struct mi_row *baseline_of(const struct mi_table *t, const struct mi_row *r) {
@@ -204,7 +191,9 @@ static int by_group(const struct mi_row *a, const struct mi_row *b) {
     return c ? c : (a->s.resolution > b->s.resolution) - (a->s.resolution < b->s.resolution);
 }
 
-bool mi_row_same_group(const struct mi_row *a, const struct mi_row *b) { return by_group(a, b) == 0; }
+bool mi_row_same_group(const struct mi_row *a, const struct mi_row *b) {
+    return by_group(a, b) == 0;
+}
 
 /* Undefended rows stand first in their block. */
 static int by_default(const struct mi_row *a, const struct mi_row *b) {
@@ -322,8 +311,10 @@ enum mi_status mi_table_filter(struct mi_table *t, const char *field, const char
     }
     size_t kept = 0;
     for (size_t i = 0; i < t->n; i++) {
-        if (keeps(&t->rows[i], field, list ? list : whole, n)) t->rows[kept++] = t->rows[i];
-        else row_free(&t->rows[i]);
+        if (keeps(&t->rows[i], field, list ? list : whole, n))
+            t->rows[kept++] = t->rows[i];
+        else
+            row_free(&t->rows[i]);
     }
     t->n = kept;
     mi_list_free(list, list ? n : 0);

@@ -25,13 +25,17 @@ const struct mi_column mi_columns[] = {
     {"defense",     WHERE("Defense"),  MI_COL_TEXT, S(defense)},
     {"acc",         "Acc", "Acc", "Acc $\\uparrow$", MI_COL_REAL, S(acc), .digits = 2},
     [ATTACC_STD] = {"attacc_std", "±", "+-", "$\\pm$", MI_COL_REAL, S(attacc_std), .digits = 2, .weight = -1},
-    {"attacc",      "AttAcc", "AttAcc", "AttAcc $\\downarrow$", MI_COL_REAL, S(attacc), .digits = 2, .spread = &mi_columns[ATTACC_STD]},
+    {"attacc",      "AttAcc", "AttAcc", "AttAcc $\\downarrow$",
+     MI_COL_REAL, S(attacc), .digits = 2, .spread = &mi_columns[ATTACC_STD]},
     [TOP5_STD] = {"top5_std", "±", "+-", "$\\pm$", MI_COL_REAL, S(top5_std), .digits = 2, .weight = -1},
-    {"top5",        "Top-5", "Top-5", "Top-5 $\\downarrow$", MI_COL_REAL, S(top5), .digits = 2, .weight = 4, .spread = &mi_columns[TOP5_STD]},
+    {"top5",        "Top-5", "Top-5", "Top-5 $\\downarrow$",
+     MI_COL_REAL, S(top5), .digits = 2, .weight = 4, .spread = &mi_columns[TOP5_STD]},
     {"knn",         "KNN", "KNN", "KNN $\\uparrow$", MI_COL_REAL, S(knn), .digits = 2, .weight = 3},
     {"delta",       "Δ", "Delta", "$\\Delta$ $\\uparrow$", MI_COL_REAL, S(tradeoff), .digits = 2, .weight = 2},
-    {"delta_eval",  "δ_eval", "d_eval", "$\\delta_{eval}$ $\\uparrow$", MI_COL_REAL, S(delta_eval), .digits = 2, .weight = 5},
-    {"delta_face",  "δ_face", "d_face", "$\\delta_{face}$ $\\uparrow$", MI_COL_REAL, S(delta_face), .digits = 3, .weight = 6},
+    {"delta_eval",  "δ_eval", "d_eval", "$\\delta_{eval}$ $\\uparrow$",
+     MI_COL_REAL, S(delta_eval), .digits = 2, .weight = 5},
+    {"delta_face",  "δ_face", "d_face", "$\\delta_{face}$ $\\uparrow$",
+     MI_COL_REAL, S(delta_face), .digits = 3, .weight = 6},
     {"fid",         "FID", "FID", "FID $\\uparrow$", MI_COL_REAL, S(fid), .digits = 2, .weight = 7},
     {"queries",     "Queries", "Queries", "Queries", MI_COL_REAL, S(queries), .digits = 0, .weight = 12},
     {"seed",        WHERE("Seed"),      MI_COL_SEED, S(seed), .weight = 9},
@@ -81,11 +85,20 @@ double mi_column_number(const struct mi_column *c, const struct mi_row *r) {
     int64_t wide;
     bool flag;
     switch (c->type) {
-    case MI_COL_REAL: memcpy(&d, p, sizeof d); return d;
-    case MI_COL_COUNT: memcpy(&i, p, sizeof i); return i > 0 ? i : NAN;
-    case MI_COL_SEED: memcpy(&wide, p, sizeof wide); return wide >= 0 ? (double)wide : NAN;
-    case MI_COL_FLAG: memcpy(&flag, p, sizeof flag); return flag;
-    case MI_COL_TEXT: break;
+    case MI_COL_REAL:
+        memcpy(&d, p, sizeof d);
+        return d;
+    case MI_COL_COUNT:
+        memcpy(&i, p, sizeof i);
+        return i > 0 ? i : NAN;
+    case MI_COL_SEED:
+        memcpy(&wide, p, sizeof wide);
+        return wide >= 0 ? (double)wide : NAN;
+    case MI_COL_FLAG:
+        memcpy(&flag, p, sizeof flag);
+        return flag;
+    case MI_COL_TEXT:
+        break;
     }
     return NAN;
 }
@@ -103,7 +116,8 @@ void mi_column_text(const struct mi_column *c, const struct mi_row *r, const cha
     out[0] = '\0';
     if (c->type == MI_COL_TEXT) {
         bool variant = c->at == S(defense) && r->variant && *r->variant;
-        snprintf(out, size, "%s%s%s%s", text_at(c, r), variant ? "(" : "", variant ? r->variant : "", variant ? ")" : "");
+        snprintf(out, size, "%s%s%s%s", text_at(c, r), variant ? "(" : "", variant ? r->variant : "",
+                 variant ? ")" : "");
     } else if (c->type == MI_COL_FLAG) {
         snprintf(out, size, "%s", v != 0 ? "synthetic" : "");
     } else if (c->at == S(tradeoff) && r->s.overpriced) {
@@ -127,7 +141,8 @@ enum mi_status mi_table_cell(const struct mi_row *r, const char *column, char *o
     return MI_OK;
 }
 
-/* ---- sorting by a column ------------------------------------------------------------------------------------------ */
+/* ---- sorting by a column ------------------------------------------------------------------------------------------
+ */
 
 static int compare_column(const struct mi_row *a, const struct mi_row *b, const struct mi_row_order *o) {
     const struct mi_column *c = o->column;
@@ -144,7 +159,8 @@ enum mi_status mi_table_sort(struct mi_table *t, const char *column, bool descen
     struct mi_row_order o = {.compare = compare_column, .column = mi_column_find(column), .descending = descending};
     if (!o.column) return MI_E_INPUT;
     for (size_t i = 0, end; i < t->n; i = end) {
-        for (end = i + 1; end < t->n && mi_row_same_group(&t->rows[i], &t->rows[end]); end++) {}
+        for (end = i + 1; end < t->n && mi_row_same_group(&t->rows[i], &t->rows[end]); end++) {
+        }
         MI_TRY(mi_rows_sort(t->rows + i, end - i, &o));
     }
     return MI_OK;

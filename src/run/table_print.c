@@ -12,9 +12,9 @@
 #include "table_columns.h"
 
 #define MAX_COLUMNS 40
-#define CELL 256
-#define DEAR 3 /* columns up to this weight are worth narrower gaps */
-#define SHORT 14 /* a word column is cut to this before another column is left out */
+#define CELL        256
+#define DEAR        3  /* columns up to this weight are worth narrower gaps */
+#define SHORT       14 /* a word column is cut to this before another column is left out */
 
 /* Columns a UTF-8 text takes: code points.  The table's words have no wide or combining characters. */
 static int display_width(const char *s) {
@@ -32,7 +32,8 @@ static bool has_value(const struct mi_table *t, const struct mi_column *c) {
     return false;
 }
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text ---------------------------------------------------------------------------------------------------------
+ */
 
 struct layout {
     bool utf8;
@@ -40,8 +41,12 @@ struct layout {
     int width[MAX_COLUMNS]; /* of column i; 0 = not shown */
 };
 
-static const char *plus_minus(const struct layout *l) { return l->utf8 ? "±" : "+-"; }
-static const char *heading(const struct layout *l, const struct mi_column *c) { return l->utf8 ? c->head : c->ascii; }
+static const char *plus_minus(const struct layout *l) {
+    return l->utf8 ? "±" : "+-";
+}
+static const char *heading(const struct layout *l, const struct mi_column *c) {
+    return l->utf8 ? c->head : c->ascii;
+}
 
 static int column_width(const struct mi_table *t, const struct layout *l, const struct mi_column *c) {
     int w = display_width(heading(l, c));
@@ -101,8 +106,10 @@ static void shorten(char *cell, size_t size, int width, const struct layout *l) 
 /* gap < 0: the last column of its line. */
 static void put_cell(FILE *out, const char *text, int width, bool right, int gap) {
     int pad = width - display_width(text);
-    if (right) fprintf(out, "%*s%s", pad > 0 ? pad : 0, "", text);
-    else fprintf(out, "%s%*s", text, pad > 0 && gap >= 0 ? pad : 0, "");
+    if (right)
+        fprintf(out, "%*s%s", pad > 0 ? pad : 0, "", text);
+    else
+        fprintf(out, "%s%*s", text, pad > 0 && gap >= 0 ? pad : 0, "");
     if (gap > 0) fprintf(out, "%*s", gap, "");
 }
 
@@ -113,8 +120,10 @@ static void text_line(FILE *out, const struct layout *l, const struct mi_row *r)
         const struct mi_column *c = &mi_columns[i];
         if (!l->width[i]) continue;
         char cell[CELL];
-        if (r) mi_column_text(c, r, plus_minus(l), cell, sizeof cell);
-        else snprintf(cell, sizeof cell, "%s", heading(l, c));
+        if (r)
+            mi_column_text(c, r, plus_minus(l), cell, sizeof cell);
+        else
+            snprintf(cell, sizeof cell, "%s", heading(l, c));
         if (r && !*cell && c->type != MI_COL_TEXT) snprintf(cell, sizeof cell, "%s", l->utf8 ? "–" : "-");
         shorten(cell, sizeof cell, l->width[i], l);
         put_cell(out, cell, l->width[i], c->type != MI_COL_TEXT, i == last ? -1 : l->gap);
@@ -176,7 +185,8 @@ static void print_text(const struct mi_table *t, FILE *out, int width) {
     text_notes(t, &l, left_out, width, out);
 }
 
-/* ---- escaping ------------------------------------------------------------------------------------------------------ */
+/* ---- escaping ------------------------------------------------------------------------------------------------------
+ */
 
 static void put_markdown(FILE *out, const char *s) {
     for (; *s; s++) {
@@ -200,17 +210,25 @@ static void put_csv(FILE *out, const char *s) {
 
 static void put_latex(FILE *out, const char *s) {
     for (; *s; s++) {
-        if (strchr("&%$#_{}", *s)) fprintf(out, "\\%c", *s);
-        else if (*s == '~') fputs("\\textasciitilde{}", out);
-        else if (*s == '^') fputs("\\textasciicircum{}", out);
-        else if (*s == '\\') fputs("\\textbackslash{}", out);
-        else if (*s == '<' || *s == '>') fprintf(out, "$%c$", *s);
-        else if (!strncmp(s, "±", strlen("±"))) fputs("$\\pm$", out), s += strlen("±") - 1;
-        else fputc(*s, out);
+        if (strchr("&%$#_{}", *s))
+            fprintf(out, "\\%c", *s);
+        else if (*s == '~')
+            fputs("\\textasciitilde{}", out);
+        else if (*s == '^')
+            fputs("\\textasciicircum{}", out);
+        else if (*s == '\\')
+            fputs("\\textbackslash{}", out);
+        else if (*s == '<' || *s == '>')
+            fprintf(out, "$%c$", *s);
+        else if (!strncmp(s, "±", strlen("±")))
+            fputs("$\\pm$", out), s += strlen("±") - 1;
+        else
+            fputc(*s, out);
     }
 }
 
-/* ---- Markdown, CSV, LaTeX ------------------------------------------------------------------------------------------- */
+/* ---- Markdown, CSV, LaTeX -------------------------------------------------------------------------------------------
+ */
 
 /* Spreads stand beside their mean except in CSV, where every number has its own column. */
 static bool is_spread(const struct mi_column *c) {
@@ -221,7 +239,8 @@ static bool is_spread(const struct mi_column *c) {
 }
 
 static void print_csv(const struct mi_table *t, FILE *out) {
-    for (const struct mi_column *c = mi_columns; c->name; c++) fprintf(out, "%s%s", c == mi_columns ? "" : ",", c->name);
+    for (const struct mi_column *c = mi_columns; c->name; c++)
+        fprintf(out, "%s%s", c == mi_columns ? "" : ",", c->name);
     fputs("\r\n", out);
     char cell[CELL];
     for (size_t i = 0; i < t->n; i++) {
@@ -263,8 +282,8 @@ static void print_markdown(const struct mi_table *t, FILE *out) {
     }
 }
 
-static const char *const latex_columns[] = {"data", "attack", "model", "defense", "acc", "attacc", "top5", "knn",
-                                            "delta", "delta_eval", "delta_face", "fid", "source", NULL};
+static const char *const latex_columns[] = {"data", "attack", "model",      "defense",    "acc", "attacc", "top5",
+                                            "knn",  "delta",  "delta_eval", "delta_face", "fid", "source", NULL};
 
 static void print_latex(const struct mi_table *t, FILE *out) {
     fputs("% \\usepackage{booktabs}\n\\begin{tabular}{", out);
@@ -273,8 +292,7 @@ static void print_latex(const struct mi_table *t, FILE *out) {
         fputc(c && c->type == MI_COL_TEXT ? 'l' : 'r', out);
     }
     fputs("}\n\\toprule\n", out);
-    for (int i = 0; latex_columns[i]; i++)
-        fprintf(out, "%s%s", i ? " & " : "", mi_column_find(latex_columns[i])->tex);
+    for (int i = 0; latex_columns[i]; i++) fprintf(out, "%s%s", i ? " & " : "", mi_column_find(latex_columns[i])->tex);
     fputs(" \\\\\n\\midrule\n", out);
     char cell[CELL];
     for (size_t r = 0; r < t->n; r++) {
@@ -291,11 +309,20 @@ static void print_latex(const struct mi_table *t, FILE *out) {
 
 enum mi_status mi_table_print(const struct mi_table *t, enum mi_table_format f, FILE *out, int width) {
     switch (f) {
-    case MI_TABLE_TEXT: print_text(t, out, width); break;
-    case MI_TABLE_MARKDOWN: print_markdown(t, out); break;
-    case MI_TABLE_CSV: print_csv(t, out); break;
-    case MI_TABLE_LATEX: print_latex(t, out); break;
+    case MI_TABLE_TEXT:
+        print_text(t, out, width);
+        break;
+    case MI_TABLE_MARKDOWN:
+        print_markdown(t, out);
+        break;
+    case MI_TABLE_CSV:
+        print_csv(t, out);
+        break;
+    case MI_TABLE_LATEX:
+        print_latex(t, out);
+        break;
     }
-    if (fflush(out) != 0 || ferror(out)) return mi_fail(MI_E_DISK, "cannot write the table: the output is full or closed");
+    if (fflush(out) != 0 || ferror(out))
+        return mi_fail(MI_E_DISK, "cannot write the table: the output is full or closed");
     return MI_OK;
 }

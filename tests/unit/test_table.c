@@ -43,8 +43,8 @@ static char *score(const char *model, const char *defense, double acc, double at
     return mi_format("{\"v\":1,\"at\":2,\"t\":\"score\",\"cell\":\"%s/%s/gmi\",\"model\":\"%s\",\"defense\":\"%s\","
                      "\"attack\":\"gmi\",\"data\":\"synthfaces\",\"judge\":\"quickres@64\",\"precision\":\"fp32\","
                      "\"device\":\"cpu\",\"acc\":%.17g,\"attacc\":%.17g,\"seed\":%d,\"identities\":20,\"images\":100,"
-                     "\"resolution\":64,\"synthetic\":true%s%s}\n", model, defense, model, defense, acc, attacc, seed,
-                     *more ? "," : "", more);
+                     "\"resolution\":64,\"synthetic\":true%s%s}\n",
+                     model, defense, model, defense, acc, attacc, seed, *more ? "," : "", more);
 }
 
 static int make_run(const char *spec, char *const *lines, int n) {
@@ -53,7 +53,9 @@ static int make_run(const char *spec, char *const *lines, int n) {
     char *path = mi_run_file(&ws, run, "journal.jsonl");
     FILE *f = fopen(path, "w");
     assert_non_null(f);
-    fputs("{\"v\":1,\"at\":1,\"t\":\"run\",\"id\":\"x\",\"name\":\"t\",\"pid\":1,\"seed\":0,\"cells\":[],\"stages\":[]}\n", f);
+    fputs("{\"v\":1,\"at\":1,\"t\":\"run\",\"id\":\"x\",\"name\":\"t\",\"pid\":1,\"seed\":0,\"cells\":[],\"stages\":[]}"
+          "\n",
+          f);
     for (int i = 0; i < n; i++) fputs(lines[i], f);
     assert_int_equal(fclose(f), 0);
     free(path);
@@ -125,7 +127,8 @@ static void published_tradeoffs_agree_with_ours(void **state) {
     mi_table_free(&t);
 }
 
-/* ---- published rows ------------------------------------------------------------------------------------------------ */
+/* ---- published rows ------------------------------------------------------------------------------------------------
+ */
 
 static void published_rows_are_all_there_under_our_names(void **state) {
     (void)state;
@@ -153,19 +156,22 @@ static void published_rows_are_all_there_under_our_names(void **state) {
     r = find(&t, "Tab. B.9", "ppa", "resnet18", "tldmi", "");
     assert_true(r && isnan(r->s.delta_eval) && !isnan(r->s.attacc)); /* NA is not zero */
     assert_non_null(find(&t, "Tab. D.17/2", "lomma-kedmi", "vgg16", "midre", "0.1,0.4 adaptive attack"));
-    assert_non_null(find(&t, "Tab. 5/1", "ppa", "resnet152", "midre+nls", "") ? t.rows : find(&t, "Tab. 5/1", "ppa",
-                    "resnet101", "midre+nls", "") ? t.rows : NULL);
+    assert_non_null(find(&t, "Tab. 5/1", "ppa", "resnet152", "midre+nls", "")   ? t.rows
+                    : find(&t, "Tab. 5/1", "ppa", "resnet101", "midre+nls", "") ? t.rows
+                                                                                : NULL);
     mi_table_free(&t);
 }
 
-/* ---- measured rows -------------------------------------------------------------------------------------------------- */
+/* ---- measured rows --------------------------------------------------------------------------------------------------
+ */
 
 static void measured_rows_get_their_own_baseline(void **state) {
     (void)state;
     char *a[] = {score("quick", "none", 90, 60, 0, ""), score("quick", "midre", 85, 20, 0, ""),
                  mi_strdup("{\"v\":1,\"at\":3,\"t\":\"score\",\"cell\":\"torn")};
     char *b = score("quick", "midre", 80, 10, 1, ""), *c = score("quick", "midre", 92, 30, 0, "");
-    int first = make_run("[run]\nname = a\n", a, 3), second = make_run("[run]\nname = b\n", &b, 1);
+    int first = make_run("[defense.midre]\narea_low = 0.2\narea_high = 0.8\nfill = zero\n", a, 3),
+        second = make_run("[run]\nname = b\n", &b, 1);
     int third = make_run("[run]\nname = c\n", &c, 1);
     struct mi_table t;
     assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
@@ -176,13 +182,20 @@ static void measured_rows_get_their_own_baseline(void **state) {
     for (size_t i = 1; i < t.n; i++) {
         const struct mi_row *r = &t.rows[i];
         assert_true(r->s.synthetic && !r->published);
-        if (r->run == first) seen |= 1, assert_float_equal(r->s.tradeoff, 8.0, 1e-12);
-        else if (r->run == second) seen |= 2, assert_true(isnan(r->s.tradeoff) && !r->s.overpriced); /* no row of seed 1 */
-        else seen |= 4, assert_true(r->run == third && r->s.overpriced); /* the first run's row; accuracy rose */
+        if (r->run == first)
+            seen |= 1, assert_float_equal(r->s.tradeoff, 8.0, 1e-12);
+        else if (r->run == second)
+            seen |= 2, assert_true(isnan(r->s.tradeoff) && !r->s.overpriced); /* no row of seed 1 */
+        else
+            seen |= 4, assert_true(r->run == third && r->s.overpriced); /* the first run's row; accuracy rose */
     }
     assert_int_equal(seen, 7);
     assert_true(t.rows[1].run == third && t.rows[3].run == first); /* newest first among equals */
     char cell[64];
+    assert_int_equal(mi_table_cell(&t.rows[3], "defense", cell, sizeof cell), MI_OK);
+    assert_string_equal(cell, "midre(0.2,0.8,fill=zero)");
+    assert_int_equal(mi_table_cell(&t.rows[1], "defense", cell, sizeof cell), MI_OK);
+    assert_string_equal(cell, "midre(0.1,0.4)");
     assert_int_equal(mi_table_cell(&t.rows[0], "source", cell, sizeof cell), MI_OK);
     char want[32];
     snprintf(want, sizeof want, "run %04d", first);
@@ -202,7 +215,8 @@ static void filters_and_their_mistakes(void **state) {
     assert_non_null(strstr(mi_error_text(), "did you mean \"attack\""));
     mi_error_clear();
     assert_int_equal(mi_table_filter(&t, "attack", "GMI, kedmi"), MI_OK);
-    for (size_t i = 0; i < t.n; i++) assert_true(!strcmp(t.rows[i].s.attack, "gmi") || !strcmp(t.rows[i].s.attack, "kedmi"));
+    for (size_t i = 0; i < t.n; i++)
+        assert_true(!strcmp(t.rows[i].s.attack, "gmi") || !strcmp(t.rows[i].s.attack, "kedmi"));
     assert_int_equal(t.n, 28);
     assert_int_equal(mi_table_filter(&t, "run", "1"), MI_OK);
     assert_int_equal(t.n, 0); /* published rows belong to no run */
@@ -233,21 +247,26 @@ static void sorting_stays_inside_a_dataset_and_puts_gaps_last(void **state) {
                 groups++;
                 continue;
             }
-            if (isnan(a->knn)) assert_true(isnan(b->knn));
-            else if (!isnan(b->knn)) assert_true(down ? a->knn >= b->knn : a->knn <= b->knn);
+            if (isnan(a->knn))
+                assert_true(isnan(b->knn));
+            else if (!isnan(b->knn))
+                assert_true(down ? a->knn >= b->knn : a->knn <= b->knn);
         }
         assert_int_equal(groups, 2);
     }
     mi_table_free(&t);
 }
 
-/* ---- formats --------------------------------------------------------------------------------------------------------- */
+/* ---- formats
+ * --------------------------------------------------------------------------------------------------------- */
 
 static int longest_line(const char *text) {
     int longest = 0, n = 0;
     for (; *text; text++) {
-        if (*text == '\n') n = 0;
-        else if (((unsigned char)*text & 0xC0) != 0x80 && ++n > longest) longest = n;
+        if (*text == '\n')
+            n = 0;
+        else if (((unsigned char)*text & 0xC0) != 0x80 && ++n > longest)
+            longest = n;
     }
     return longest;
 }
