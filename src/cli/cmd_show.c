@@ -97,11 +97,10 @@ static enum mi_status pictures(struct cli *c, const struct mi_run_view *v, int r
     struct show_grid g;
     bool best = cli_has(c, "best");
     enum mi_status st = show_grid_make(&g, v, rows, best);
-    if (st == MI_E_MISSING && !png) { /* a run without pictures is still worth its words */
-        mi_error_clear();
-        return MI_OK;
-    }
     if (st != MI_OK) return st;
+    if (g.cols == 0) /* a run without pictures is still worth its words */
+        return png ? mi_fail(MI_E_MISSING, "run %d has no reconstructions yet, %s was not written", v->number, png)
+                   : MI_OK;
     if (png) st = mi_image_write_png(png, &g.sheet);
     if (st == MI_OK && png) printf("\nwrote %s (%d x %d px)\n", png, g.sheet.width, g.sheet.height);
     if (st == MI_OK && (isatty(STDOUT_FILENO) || images)) st = draw(&g, images);

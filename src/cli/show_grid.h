@@ -18,7 +18,7 @@ struct show_grid {
 };
 
 /* At most `max_rows` people.  `best`: of the restarts the one the judge trusts most, else the first.
- * MI_E_MISSING when the run has no reconstructions yet. */
+ * A run without reconstructions yet gives an empty grid (cols 0). */
 enum mi_status show_grid_make(struct show_grid *g, const struct mi_run_view *v, int max_rows, bool best);
 void show_grid_free(struct show_grid *g);
 /* The numbers under the pictures, one line a person and cell. */

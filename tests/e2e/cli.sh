@@ -127,8 +127,11 @@ code 3 resume 1 && err "finished"; check "resume of a finished run: 3"
 code 4 stop 1 && err "no engine"; check "stop without an engine: 4"
 m attach 1 --plain && out "62.25"; check "attach --plain tells a finished run's story and ends"
 
-if python3 -c 'import PIL' 2>/dev/null; then
-    python3 - "$W/runs/0001/pictures" <<'EOF'
+py=
+for p in python3 /usr/bin/python3; do [ -z "$py" ] && "$p" -c 'import PIL' 2>/dev/null && py=$p; done
+code 4 show 1 --png grid.png && err "photo.png" && [ ! -e grid.png ]; check "show of a run whose pictures are gone: 4, names one"
+if [ -n "$py" ]; then
+    "$py" - "$W/runs/0001/pictures" <<'EOF'
 import sys
 from PIL import Image
 d = sys.argv[1]
@@ -141,7 +144,7 @@ sheet("photo", 8, [(255, 0, 0), (200, 0, 0), (150, 0, 0), (100, 0, 0)])
 sheet("r0", 8, [(0, 255, 0), (0, 200, 0), (0, 150, 0), (0, 100, 0)])
 sheet("r1", 16, [(0, 0, 255), (0, 0, 200), (0, 0, 150), (0, 0, 100)])
 EOF
-    tiles() { python3 -c 'import sys; from PIL import Image; im=Image.open(sys.argv[1]); print(im.size, [im.getpixel((x*8+4,y*8+4)) for y in (0,1) for x in (0,1,2)])' "$1"; }
+    tiles() { "$py" -c 'import sys; from PIL import Image; im=Image.open(sys.argv[1]); print(im.size, [im.getpixel((x*8+4,y*8+4)) for y in (0,1) for x in (0,1,2)])' "$1"; }
     m show 1 --png grid.png && [ "$(tiles grid.png)" = "(24, 16) [(255, 0, 0), (0, 255, 0), (0, 0, 255), (150, 0, 0), (0, 150, 0), (0, 0, 150)]" ]
     check "show --png: photo, then each cell, a row a person"
     out "LEAKED: judge says 3, 50 %" && out "missed: judge says 1, 31 %" && out "not judged"; check "show captions carry the judge's words"
