@@ -87,6 +87,7 @@ static void take_keys(struct mi_ui *ui) {
     bool answered = false;
     for (int code; !ui->leave && (code = mi_term_key(ui, &answered)) >= 0;) key(ui, code);
     if (!answered) return;
+    mi_theme_background(&ui->theme, ui->colour_limit, ui->probe.background_light);
     /* A late answer to the probe: better pictures may be possible now. */
     enum mi_picture_mode m;
     if (mi_picture_choose(&ui->probe, ui->start->images, ui->theme.colours, &m) == MI_OK &&
@@ -101,7 +102,8 @@ static void take_signals(struct mi_ui *ui) {
     unsigned set = mi_term_signals();
     if (set & MI_SIG_LEAVE) ui->leave = ui->gone = true;
     if (set & MI_SIG_CHILD)
-        while (waitpid(-1, NULL, WNOHANG) > 0) ui->dirty = true;
+        for (pid_t gone; (gone = waitpid(-1, NULL, WNOHANG)) > 0; ui->dirty = true)
+            if (gone == ui->child) ui->child = 0;
     if (set & MI_SIG_RESIZE) {
         mi_pics_begin(ui->pics); /* nothing wanted: all pictures go before the text moves */
         mi_pics_erase(ui->pics, ui->theme.light);
@@ -129,14 +131,12 @@ static void take_journal(struct mi_ui *ui) {
 }
 
 static void every_second(struct mi_ui *ui) {
-    bool alive = ui->run && mi_run_engine_pid(ui->ws, ui->run) > 0;
-    if (alive != ui->engine_alive) ui->dirty = true;
-    ui->engine_alive = alive;
+    if (mi_ui_check_engine(ui)) ui->dirty = true;
     if (ui->message[0] && ui->now > ui->message_until) {
         ui->message[0] = 0;
         ui->dirty = true;
     }
-    if (alive && ui->view) ui->dirty = true; /* clocks and ETA */
+    if (ui->engine_alive) ui->dirty = true; /* clocks and ETA */
 }
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------------ */
@@ -175,7 +175,7 @@ static void loop(struct mi_ui *ui) {
             break;
         }
         take_keys(ui);
-        if (listen && (n == 0 || f[2].revents || mi_view_fd(ui->view) < 0)) {
+        if (listen && ui->view && (n == 0 || f[2].revents || mi_view_fd(ui->view) < 0)) {
             take_journal(ui);
             journal_at = ui->now;
         }

@@ -198,7 +198,7 @@ static void draw_sheets(struct mi_ui *ui) {
     const struct mi_layout *l = &ui->layout;
     int n = mi_gallery_sheets(ui->view, sheet, g->identity);
     mi_putf(&ui->theme, l->box[MI_BOX_HEAD].y, 1, l->cols - 2, MI_INK_TEXT, "%s   images: %s",
-            n ? "Whole sheets; reconstructions appear here when an attack runs" : "No pictures in this run yet",
+            n ? "Whole sheets; an attack shows its work here" : "No pictures in this run yet",
             mi_picture_mode_name(mi_pics_mode(ui->pics)));
     for (int k = 0; k < n && k < l->n_pics; k++) {
         struct mi_image img = {0};

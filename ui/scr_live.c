@@ -243,7 +243,11 @@ static void draw_latest(struct mi_ui *ui, struct mi_rect r, const struct mi_stag
                 q->points[q->n - 1].y);
         x += wide;
     }
-    if (s && s->error) mi_wrap(&ui->theme, (struct mi_rect){in.y, in.x + 1, in.h, in.w - 1}, MI_INK_BAD, s->error);
+    if (ui->last_words[0]) {
+        char text[320];
+        snprintf(text, sizeof text, "The engine is gone (r on screen 5 resumes). Its last words: %s", ui->last_words);
+        mi_wrap(&ui->theme, (struct mi_rect){in.y, in.x + 1, in.h, in.w - 1}, MI_INK_BAD, text);
+    } else if (s && s->error) mi_wrap(&ui->theme, (struct mi_rect){in.y, in.x + 1, in.h, in.w - 1}, MI_INK_BAD, s->error);
     else if (ui->view && ui->view->error)
         mi_wrap(&ui->theme, (struct mi_rect){in.y, in.x + 1, in.h, in.w - 1}, MI_INK_BAD, ui->view->error);
 }

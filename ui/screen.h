@@ -29,6 +29,7 @@ struct mi_ui {
     struct mi_spec *spec;                /* what Setup edits; never NULL */
     struct mi_run_view *view;            /* the run being watched, or NULL */
     int run;                             /* its number, 0 = none */
+    int child, child_run;                /* an engine this program started and that has not ended yet; 0 = none */
     bool engine_alive, frozen, dirty, leave, gone; /* gone: the terminal hung up */
     double now, last_key, last_draw, message_until, interrupted, resized;
     char message[256];
@@ -36,6 +37,7 @@ struct mi_ui {
     int colour_limit;
     int cursor_y, cursor_x;              /* where the focus is, for screen readers */
     bool cursor_on;
+    char last_words[240];                /* end of engine.log of a run that died, "" otherwise */
     char *stderr_path;                   /* where fd 2 went */
     struct mi_table table;               /* see mi_ui_table */
     bool table_ready;
@@ -71,6 +73,10 @@ void mi_ui_resume(struct mi_ui *ui, int run);
 void mi_ui_control(struct mi_ui *ui, int run, const char *word);
 void mi_ui_ask_stop(struct mi_ui *ui, int run);
 void mi_ui_quit(struct mi_ui *ui);
+/* Whether an engine works on a run: one that holds its lock, or one just started that has not got that far. */
+bool mi_ui_alive(const struct mi_ui *ui, int run);
+/* Looks whether the watched run's engine lives; reads its last words when it does not. True when that changed. */
+bool mi_ui_check_engine(struct mi_ui *ui);
 /* "RUNNING", "DONE", ... in capitals; a running state without an engine is "DIED". */
 const char *mi_ui_state_word(const struct mi_ui *ui, enum mi_ink *ink);
 /* Replaces the spec Setup edits (takes it). */

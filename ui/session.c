@@ -53,6 +53,31 @@ void mi_ui_set_spec(struct mi_ui *ui, struct mi_spec *spec) {
     ui->dirty = true;
 }
 
+bool mi_ui_alive(const struct mi_ui *ui, int run) {
+    return run > 0 && ((ui->child > 0 && ui->child_run == run) || mi_run_engine_pid(ui->ws, run) > 0);
+}
+
+/* The last line an engine that died wrote outside the journal: a crash report, the kernel's word. */
+static void read_last_words(struct mi_ui *ui) {
+    size_t n = 0;
+    char *path = mi_run_file(ui->ws, ui->run, "engine.log"), *text = path ? mi_read_file(path, 1u << 24, &n) : NULL;
+    while (text && n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' ')) text[--n] = 0;
+    const char *line = text ? strrchr(text, '\n') : NULL;
+    snprintf(ui->last_words, sizeof ui->last_words, "%s", line ? line + 1 : text ? text : "");
+    mi_error_clear(); /* no log is no news */
+    free(text);
+    free(path);
+}
+
+bool mi_ui_check_engine(struct mi_ui *ui) {
+    bool before = ui->engine_alive, first = !ui->last_words[0];
+    enum mi_ink ink;
+    ui->engine_alive = mi_ui_alive(ui, ui->run);
+    if (strcmp(mi_ui_state_word(ui, &ink), "DIED")) ui->last_words[0] = 0;
+    else if (first) read_last_words(ui);
+    return before != ui->engine_alive;
+}
+
 bool mi_ui_watch(struct mi_ui *ui, int run) {
     struct mi_run_view *v = NULL;
     if (run > 0) {
@@ -69,7 +94,8 @@ bool mi_ui_watch(struct mi_ui *ui, int run) {
     ui->view = v;
     ui->run = run > 0 ? run : 0;
     ui->frozen = false;
-    ui->engine_alive = run > 0 && mi_run_engine_pid(ui->ws, run) > 0;
+    ui->last_words[0] = 0;
+    mi_ui_check_engine(ui);
     for (int s = 0; s < MI_SCR_COUNT; s++)
         if (mi_screen_at((enum mi_screen)s)->tick) mi_screen_at((enum mi_screen)s)->tick(ui);
     ui->dirty = true;
@@ -78,17 +104,16 @@ bool mi_ui_watch(struct mi_ui *ui, int run) {
 
 void mi_ui_resume(struct mi_ui *ui, int run) {
     int pid = 0;
-    if (mi_run_engine_pid(ui->ws, run) > 0) {
+    if (mi_ui_alive(ui, run)) {
         mi_ui_say(ui, "run %04d is already running", run);
     } else if (mi_run_spawn(ui->ws, run, &pid) != MI_OK) {
         mi_ui_say_error(ui);
         return;
     } else {
+        ui->child = pid, ui->child_run = run;
         mi_ui_say(ui, "run %04d started, engine process %d", run, pid);
     }
-    if (!mi_ui_watch(ui, run)) return;
-    ui->engine_alive = true; /* until the loop looks again: the engine needs a moment to take its lock */
-    mi_ui_go(ui, MI_SCR_LIVE);
+    if (mi_ui_watch(ui, run)) mi_ui_go(ui, MI_SCR_LIVE);
 }
 
 void mi_ui_launch(struct mi_ui *ui) {
@@ -124,7 +149,7 @@ void mi_ui_ask_stop(struct mi_ui *ui, int run) {
     static const struct mi_choice choices[] = {{'s', "s", "stop after this step; a checkpoint is written"},
                                                {27, "Esc", "go on"}};
     char title[64];
-    if (run <= 0 || mi_run_engine_pid(ui->ws, run) <= 0) {
+    if (!mi_ui_alive(ui, run)) {
         mi_ui_say(ui, "no engine is running for this run");
         return;
     }
@@ -141,10 +166,10 @@ static void quit_answer(struct mi_ui *ui, int key, const char *text) {
 
 void mi_ui_quit(struct mi_ui *ui) {
     static const struct mi_choice choices[] = {{'\n', "Enter", "leave it running; midre finds it again"},
-                                               {'s', "s", "stop it after this step (a checkpoint is written) and leave"},
+                                               {'s', "s", "stop it after this step with a checkpoint, leave"},
                                                {27, "Esc", "stay"}};
     char title[64];
-    if (!ui->run || mi_run_engine_pid(ui->ws, ui->run) <= 0) {
+    if (!mi_ui_alive(ui, ui->run)) {
         ui->leave = true;
         return;
     }

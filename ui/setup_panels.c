@@ -89,8 +89,8 @@ static void help_entry(struct mi_ui *ui, struct mi_rect *in, const struct mi_fie
             char text[1200];
             mi_put(&ui->theme, in->y, in->x, in->w, MI_INK_TITLE, e->title);
             in->y++, in->h--;
-            snprintf(text, sizeof text, "%s%s%s%s%s", e->help, *e->paper ? " " : "", e->paper, e->tags && *e->tags ? ". " : "",
-                     e->tags ? e->tags : "");
+            snprintf(text, sizeof text, "%s%s%s%s%s%s", e->help, *e->paper ? " " : "", e->paper,
+                     e->tags && *e->tags ? " [" : "", e->tags ? e->tags : "", e->tags && *e->tags ? "]" : "");
             int used = mi_wrap(&ui->theme, *in, MI_INK_TEXT, text);
             in->y += used, in->h -= used;
         }

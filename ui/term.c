@@ -72,8 +72,8 @@ static void take_stderr(struct mi_ui *ui) {
 enum mi_status mi_term_start(struct mi_ui *ui, enum mi_picture_mode *mode) {
     setlocale(LC_CTYPE, ""); /* numbers keep the C form: files depend on it */
     MI_TRY(mi_theme_limit(ui->start->color, &ui->colour_limit));
-    /* 150 ms: the first frame must not wait for a slow line; later answers are taken in by mi_term_key. */
-    mi_probe_terminal(&ui->probe, STDIN_FILENO, 150);
+    /* 60 ms: the first frame must not wait for a slow line; later answers are taken in by mi_term_key. */
+    mi_probe_terminal(&ui->probe, STDIN_FILENO, 60);
     MI_TRY(mi_picture_choose(&ui->probe, ui->start->images, 0, mode));
     take_stderr(ui);
     curses = newterm(NULL, stdout, stdin);

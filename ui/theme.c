@@ -67,6 +67,8 @@ void mi_theme_start(struct mi_theme *t, int limit, bool background_light, bool u
     apply(t, limit, background_light);
 }
 
+void mi_theme_background(struct mi_theme *t, int limit, bool background_light) { apply(t, limit, background_light); }
+
 void mi_theme_cycle(struct mi_theme *t, int limit, bool background_light) {
     t->kind = (t->kind + 1) % MI_THEME_COUNT;
     apply(t, limit, background_light);

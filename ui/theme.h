@@ -34,6 +34,8 @@ struct mi_theme {
 enum mi_status mi_theme_limit(const char *word, int *limit);
 /* After initscr.  `limit` from above; background as found by the probe. */
 void mi_theme_start(struct mi_theme *t, int limit, bool background_light, bool utf8);
+/* The probe learned the background only now. */
+void mi_theme_background(struct mi_theme *t, int limit, bool background_light);
 /* Next theme: auto, light, dark, mono. */
 void mi_theme_cycle(struct mi_theme *t, int limit, bool background_light);
 const char *mi_theme_name(const struct mi_theme *t);
