@@ -19,9 +19,11 @@ static const struct mi_screen_desc *const screens[MI_SCR_COUNT] = {
     [MI_SCR_SETUP] = &mi_screen_setup, [MI_SCR_LIVE] = &mi_screen_live, [MI_SCR_GALLERY] = &mi_screen_gallery,
     [MI_SCR_TABLE] = &mi_screen_table, [MI_SCR_RUNS] = &mi_screen_runs, [MI_SCR_LOG] = &mi_screen_log};
 
-const struct mi_screen_desc *mi_screen_at(enum mi_screen s) { return screens[s]; }
+const struct mi_screen_desc *mi_screen_at(enum mi_screen s) {
+    return screens[s];
+}
 
-/* ---- actions for everywhere ------------------------------------------------------------------------------------------ */
+/* ---- actions for everywhere --------------------------------------------------------------------------- */
 
 static void interrupt(struct mi_ui *ui) {
     if (ui->interrupted > 0 && ui->now - ui->interrupted < 2) {
@@ -40,19 +42,37 @@ static void next_images(struct mi_ui *ui) {
 
 static void everywhere(struct mi_ui *ui, enum mi_act act, int code) {
     switch (act) {
-    case MI_ACT_SCREEN: mi_ui_go(ui, (enum mi_screen)(code - '1')); break;
-    case MI_ACT_NEXT: mi_ui_go(ui, (ui->screen + 1) % MI_SCR_COUNT); break;
-    case MI_ACT_PREV: mi_ui_go(ui, (ui->screen + MI_SCR_COUNT - 1) % MI_SCR_COUNT); break;
-    case MI_ACT_BACK: mi_ui_go(ui, ui->before); break;
-    case MI_ACT_HELP: mi_popup_help(ui); break;
-    case MI_ACT_QUIT: mi_ui_quit(ui); break;
-    case MI_ACT_INTERRUPT: interrupt(ui); break;
-    case MI_ACT_IMAGES: next_images(ui); break;
+    case MI_ACT_SCREEN:
+        mi_ui_go(ui, (enum mi_screen)(code - '1'));
+        break;
+    case MI_ACT_NEXT:
+        mi_ui_go(ui, (ui->screen + 1) % MI_SCR_COUNT);
+        break;
+    case MI_ACT_PREV:
+        mi_ui_go(ui, (ui->screen + MI_SCR_COUNT - 1) % MI_SCR_COUNT);
+        break;
+    case MI_ACT_BACK:
+        mi_ui_go(ui, ui->before);
+        break;
+    case MI_ACT_HELP:
+        mi_popup_help(ui);
+        break;
+    case MI_ACT_QUIT:
+        mi_ui_quit(ui);
+        break;
+    case MI_ACT_INTERRUPT:
+        interrupt(ui);
+        break;
+    case MI_ACT_IMAGES:
+        next_images(ui);
+        break;
     case MI_ACT_REPAINT:
         clearok(stdscr, TRUE);
         mi_pics_forget(ui->pics);
         break;
-    case MI_ACT_SUSPEND: mi_term_suspend(ui); break;
+    case MI_ACT_SUSPEND:
+        mi_term_suspend(ui);
+        break;
     case MI_ACT_THEME:
         mi_theme_cycle(&ui->theme, ui->colour_limit, ui->probe.background_light);
         clearok(stdscr, TRUE);
@@ -62,7 +82,8 @@ static void everywhere(struct mi_ui *ui, enum mi_act act, int code) {
     case MI_ACT_GLYPHS:
         if (ui->theme.utf8) ui->theme.glyphs = (ui->theme.glyphs + 1) % MI_GLYPH_COUNT;
         break;
-    default: return;
+    default:
+        return;
     }
     ui->dirty = true;
 }
@@ -81,7 +102,7 @@ static void key(struct mi_ui *ui, int code) {
     if (!(screens[ui->screen]->act(ui, act) & MI_UI_HANDLED)) everywhere(ui, act, code);
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------------ */
+/* ---- events ------------------------------------------------------------------------------------------- */
 
 static void take_keys(struct mi_ui *ui) {
     bool answered = false;
@@ -139,7 +160,7 @@ static void every_second(struct mi_ui *ui) {
     if (ui->engine_alive) ui->dirty = true; /* clocks and ETA */
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------------ */
+/* ---- the loop ----------------------------------------------------------------------------------------- */
 
 static bool pictures_may_go(const struct mi_ui *ui) {
     return ui->now - ui->last_key > 0.08 && ui->now - ui->resized > 0.15;
@@ -182,7 +203,7 @@ static void loop(struct mi_ui *ui) {
     }
 }
 
-/* ---- start and end -------------------------------------------------------------------------------------------------------- */
+/* ---- start and end ------------------------------------------------------------------------------------ */
 
 static enum mi_status load_spec(struct mi_ui *ui) {
     const struct mi_ui_start *s = ui->start;

@@ -58,11 +58,12 @@ void mi_text_clip(char *out, size_t size, const char *s, int cols) {
 
 uint32_t mi_glyph_plain(const struct mi_theme *t, uint32_t c) {
     if (t->utf8 || c < 127) return c;
-    static const struct { uint32_t from, to; } map[] = {
-        {0x2500, '-'}, {0x2502, '|'}, {0x250c, '+'}, {0x2510, '+'}, {0x2514, '+'}, {0x2518, '+'}, {0x25a0, '#'},
-        {0xb7, '.'},   {0x25cf, '*'}, {0x25cb, 'o'}, {0x25b2, '^'}, {0x25bc, 'v'}, {0x25aa, '*'}, {0x25ab, '+'},
-        {0x2190, '<'}, {0x2192, '>'}, {0x2191, '^'}, {0x2193, 'v'}, {0x394, 'D'},  {0x3b4, 'd'},  {0xb1, '~'},
-        {0x258f, '['}, {0x2595, ']'}, {0x25b6, '>'}, {0x2212, '-'}, {0xd7, 'x'},   {0x2013, '-'}};
+    static const struct {
+        uint32_t from, to;
+    } map[] = {{0x2500, '-'}, {0x2502, '|'}, {0x250c, '+'}, {0x2510, '+'}, {0x2514, '+'}, {0x2518, '+'}, {0x25a0, '#'},
+               {0xb7, '.'},   {0x25cf, '*'}, {0x25cb, 'o'}, {0x25b2, '^'}, {0x25bc, 'v'}, {0x25aa, '*'}, {0x25ab, '+'},
+               {0x2190, '<'}, {0x2192, '>'}, {0x2191, '^'}, {0x2193, 'v'}, {0x394, 'D'},  {0x3b4, 'd'},  {0xb1, '~'},
+               {0x258f, '['}, {0x2595, ']'}, {0x25b6, '>'}, {0x2212, '-'}, {0xd7, 'x'},   {0x2013, '-'}};
     for (size_t k = 0; k < sizeof map / sizeof *map; k++)
         if (map[k].from == c) return map[k].to;
     if (c >= 0x2581 && c <= 0x2588) return '#';

@@ -153,10 +153,15 @@ enum mi_status mi_form_short(struct mi_form *form, const struct mi_spec *spec) {
 }
 
 static enum mi_status build_all(struct mi_form *form, const struct mi_spec *spec) {
-    static const struct { enum mi_section list; const char *key; enum mi_kind kind; } entries[] = {
-        {MI_SEC_DATA, "name", MI_KIND_DATA},       {MI_SEC_DATA, "public", MI_KIND_DATA},
-        {MI_SEC_TARGET, "model", MI_KIND_MODEL},   {MI_SEC_DEFENSE, "name", MI_KIND_DEFENSE},
-        {MI_SEC_ATTACK, "name", MI_KIND_ATTACK}};
+    static const struct {
+        enum mi_section list;
+        const char *key;
+        enum mi_kind kind;
+    } entries[] = {{MI_SEC_DATA, "name", MI_KIND_DATA},
+                   {MI_SEC_DATA, "public", MI_KIND_DATA},
+                   {MI_SEC_TARGET, "model", MI_KIND_MODEL},
+                   {MI_SEC_DEFENSE, "name", MI_KIND_DEFENSE},
+                   {MI_SEC_ATTACK, "name", MI_KIND_ATTACK}};
     for (int k = 0; k < MI_SEC_COUNT; k++) {
         const struct mi_setting *set = mi_section_settings((enum mi_section)k);
         if (!set || !set->name) continue;
@@ -175,7 +180,7 @@ enum mi_status mi_form_all(struct mi_form *form, const struct mi_spec *spec) {
     return s;
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------- */
 
 static const struct mi_values *values_of(const struct mi_spec *spec, const struct mi_field *f) {
     const char *point = strchr(f->section, '.');
@@ -251,13 +256,16 @@ enum mi_status mi_field_step(struct mi_spec *spec, const struct mi_field *f, int
     if (f->kind == MI_FIELD_ENTRY || f->kind == MI_FIELD_ENTRIES) return step_entry(spec, f, by);
     switch (f->set->type) {
     case MI_INT:
-    case MI_REAL: return step_number(spec, f, by);
-    case MI_CHOICE: return step_choice(spec, f, by);
+    case MI_REAL:
+        return step_number(spec, f, by);
+    case MI_CHOICE:
+        return step_choice(spec, f, by);
     case MI_BOOL: {
         const char *v = mi_field_value(spec, f);
         bool on = !strcmp(v, "yes") || !strcmp(v, "true") || !strcmp(v, "on") || !strcmp(v, "1");
         return mi_spec_set(spec, f->section, f->set->name, on ? "no" : "yes");
     }
-    default: return mi_fail(MI_E_INPUT, "%s is free text: Enter edits it", f->set->name);
+    default:
+        return mi_fail(MI_E_INPUT, "%s is free text: Enter edits it", f->set->name);
     }
 }

@@ -11,14 +11,17 @@
 enum mi_field_kind { MI_FIELD_SETTING, MI_FIELD_ENTRY, MI_FIELD_ENTRIES, MI_FIELD_HEADER, MI_FIELD_BUTTON };
 
 struct mi_field {
-    enum mi_field_kind kind;      /* ENTRY picks one catalogue entry, ENTRIES a list of them */
-    char section[64];             /* "target", "defense.midre" */
+    enum mi_field_kind kind; /* ENTRY picks one catalogue entry, ENTRIES a list of them */
+    char section[64];        /* "target", "defense.midre" */
     char label[40];
     const struct mi_setting *set; /* NULL for headers and buttons */
     enum mi_kind catalogue;       /* of ENTRY and ENTRIES */
 };
 
-struct mi_form { struct mi_field *f; int n; };
+struct mi_form {
+    struct mi_field *f;
+    int n;
+};
 
 /* The short form: the choices that make an experiment, and the chosen defenses' first settings. */
 enum mi_status mi_form_short(struct mi_form *form, const struct mi_spec *spec);

@@ -13,7 +13,7 @@ struct mi_gallery_sheet { /* a decoded picture file */
     unsigned version;
     unsigned long used;
     struct mi_image img;
-    int wait;             /* draws to go before a file that could not be read is tried again */
+    int wait; /* draws to go before a file that could not be read is tried again */
 };
 
 struct mi_gallery {
@@ -21,7 +21,7 @@ struct mi_gallery {
     bool flip, sheets;
     struct mi_gallery_sheet sheet[MI_GALLERY_SHEETS];
     unsigned long clock;
-    char problem[200];    /* last file that could not be read */
+    char problem[200]; /* last file that could not be read */
 };
 
 struct mi_ui;

@@ -27,7 +27,8 @@ static bool valid(const struct mi_atlas_view *a, const struct mi_image *img) {
 }
 
 /* The decoded sheet of an atlas, NULL while it cannot be read. Owned by the gallery, valid until the next call. */
-static struct mi_gallery_sheet *sheet_of(struct mi_gallery *g, const struct mi_run_view *v, const struct mi_atlas_view *a) {
+static struct mi_gallery_sheet *sheet_of(struct mi_gallery *g, const struct mi_run_view *v,
+                                         const struct mi_atlas_view *a) {
     struct mi_gallery_sheet *s = &g->sheet[0];
     if (!a->file || strstr(a->file, "..") || a->file[0] == '/') return NULL; /* a journal may not point elsewhere */
     for (int k = 0; k < MI_GALLERY_SHEETS; k++) {
@@ -97,7 +98,7 @@ int mi_gallery_sheets(const struct mi_run_view *v, const struct mi_atlas_view **
     return n;
 }
 
-/* ---- export ------------------------------------------------------------------------------------------------------------------ */
+/* ---- export ------------------------------------------------------------------------------------------- */
 
 static void export_done(struct mi_ui *ui, int key, const char *dir) {
     struct mi_gallery *g = ui->state[MI_SCR_GALLERY];
@@ -116,8 +117,10 @@ static void export_done(struct mi_ui *ui, int key, const char *dir) {
         n += st == MI_OK;
         free(name);
     }
-    if (st == MI_OK) mi_ui_say(ui, "%d pictures saved in %s", n, full);
-    else mi_ui_say_error(ui);
+    if (st == MI_OK)
+        mi_ui_say(ui, "%d pictures saved in %s", n, full);
+    else
+        mi_ui_say_error(ui);
     free(full);
 }
 

@@ -10,32 +10,76 @@
 #include "ui/layout.h"
 
 #define MI_KEY_ANYWHERE (-1)
-#define MI_CTRL(c) ((c) & 0x1f)
-#define MI_KEY_WIDE 0x200000 /* added to characters above 255, so that they never equal a KEY_ code */
+#define MI_CTRL(c)      ((c)&0x1f)
+#define MI_KEY_WIDE     0x200000 /* added to characters above 255, so that they never equal a KEY_ code */
 
 enum mi_act {
     MI_ACT_NONE,
     /* everywhere */
     MI_ACT_SCREEN, /* digit 1.. */
-    MI_ACT_NEXT, MI_ACT_PREV, MI_ACT_UP, MI_ACT_DOWN, MI_ACT_LEFT, MI_ACT_RIGHT, MI_ACT_PGUP, MI_ACT_PGDN,
-    MI_ACT_HOME, MI_ACT_END, MI_ACT_ENTER, MI_ACT_BACK, MI_ACT_HELP, MI_ACT_QUIT, MI_ACT_INTERRUPT, MI_ACT_REPAINT,
-    MI_ACT_SUSPEND, MI_ACT_THEME, MI_ACT_GLYPHS, MI_ACT_FILTER, MI_ACT_FIND_NEXT, MI_ACT_FIND_PREV, MI_ACT_IMAGES,
+    MI_ACT_NEXT,
+    MI_ACT_PREV,
+    MI_ACT_UP,
+    MI_ACT_DOWN,
+    MI_ACT_LEFT,
+    MI_ACT_RIGHT,
+    MI_ACT_PGUP,
+    MI_ACT_PGDN,
+    MI_ACT_HOME,
+    MI_ACT_END,
+    MI_ACT_ENTER,
+    MI_ACT_BACK,
+    MI_ACT_HELP,
+    MI_ACT_QUIT,
+    MI_ACT_INTERRUPT,
+    MI_ACT_REPAINT,
+    MI_ACT_SUSPEND,
+    MI_ACT_THEME,
+    MI_ACT_GLYPHS,
+    MI_ACT_FILTER,
+    MI_ACT_FIND_NEXT,
+    MI_ACT_FIND_PREV,
+    MI_ACT_IMAGES,
     /* screens */
-    MI_ACT_START, MI_ACT_SAVE, MI_ACT_OPEN, MI_ACT_ALL, MI_ACT_TYPE, MI_ACT_TOGGLE, MI_ACT_RESET,
-    MI_ACT_SMOOTH, MI_ACT_LOG_AXIS, MI_ACT_FREEZE, MI_ACT_CHECKPOINT, MI_ACT_STOP, MI_ACT_LEAVE, MI_ACT_PAUSE,
-    MI_ACT_STAGE_PREV, MI_ACT_STAGE_NEXT,
-    MI_ACT_FLIP, MI_ACT_CELL_LEFT, MI_ACT_CELL_RIGHT, MI_ACT_PHOTO, MI_ACT_SHEETS,
-    MI_ACT_SORT, MI_ACT_REVERSE, MI_ACT_PUBLISHED, MI_ACT_COPY, MI_ACT_EXPORT,
-    MI_ACT_RESUME, MI_ACT_DELETE, MI_ACT_LEVEL, MI_ACT_FOLLOW
+    MI_ACT_START,
+    MI_ACT_SAVE,
+    MI_ACT_OPEN,
+    MI_ACT_ALL,
+    MI_ACT_TYPE,
+    MI_ACT_TOGGLE,
+    MI_ACT_RESET,
+    MI_ACT_SMOOTH,
+    MI_ACT_LOG_AXIS,
+    MI_ACT_FREEZE,
+    MI_ACT_CHECKPOINT,
+    MI_ACT_STOP,
+    MI_ACT_LEAVE,
+    MI_ACT_PAUSE,
+    MI_ACT_STAGE_PREV,
+    MI_ACT_STAGE_NEXT,
+    MI_ACT_FLIP,
+    MI_ACT_CELL_LEFT,
+    MI_ACT_CELL_RIGHT,
+    MI_ACT_PHOTO,
+    MI_ACT_SHEETS,
+    MI_ACT_SORT,
+    MI_ACT_REVERSE,
+    MI_ACT_PUBLISHED,
+    MI_ACT_COPY,
+    MI_ACT_EXPORT,
+    MI_ACT_RESUME,
+    MI_ACT_DELETE,
+    MI_ACT_LEVEL,
+    MI_ACT_FOLLOW
 };
 
 struct mi_key {
-    int screen;          /* enum mi_screen or MI_KEY_ANYWHERE */
+    int screen; /* enum mi_screen or MI_KEY_ANYWHERE */
     enum mi_act act;
-    int code[3];         /* characters or KEY_ codes; 0 = unused */
-    const char *cap;     /* as printed: "PgUp" */
-    const char *words;   /* what it does, in help */
-    const char *foot;    /* short word in the status row; NULL = not there */
+    int code[3];       /* characters or KEY_ codes; 0 = unused */
+    const char *cap;   /* as printed: "PgUp" */
+    const char *words; /* what it does, in help */
+    const char *foot;  /* short word in the status row; NULL = not there */
 };
 
 const struct mi_key *mi_key_table(size_t *n);

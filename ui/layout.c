@@ -127,10 +127,18 @@ void mi_layout_make(enum mi_screen screen, int rows, int cols, const struct mi_l
     out->foot = (struct mi_rect){rows - 1, 0, 1, cols};
     out->body = (struct mi_rect){1, 0, rows - 2, cols};
     switch (screen) {
-    case MI_SCR_SETUP: setup(out, want); break;
-    case MI_SCR_LIVE: live(out, want); break;
-    case MI_SCR_GALLERY: gallery(out, want); break;
-    case MI_SCR_TABLE: table(out); break;
+    case MI_SCR_SETUP:
+        setup(out, want);
+        break;
+    case MI_SCR_LIVE:
+        live(out, want);
+        break;
+    case MI_SCR_GALLERY:
+        gallery(out, want);
+        break;
+    case MI_SCR_TABLE:
+        table(out);
+        break;
     default: {
         struct mi_rect r = out->body;
         out->box[MI_BOX_HEAD] = cut_top(&r, 1);

@@ -9,7 +9,9 @@
 
 #include <stdbool.h>
 
-struct mi_rect { int y, x, h, w; };
+struct mi_rect {
+    int y, x, h, w;
+};
 
 enum mi_size { MI_SIZE_NONE, MI_SIZE_TINY, MI_SIZE_SMALL, MI_SIZE_STD, MI_SIZE_FULL };
 enum mi_screen { MI_SCR_SETUP, MI_SCR_LIVE, MI_SCR_GALLERY, MI_SCR_TABLE, MI_SCR_RUNS, MI_SCR_LOG, MI_SCR_COUNT };
@@ -27,9 +29,9 @@ struct mi_layout {
     int rows, cols;
     struct mi_rect tabs, body, foot;
     struct mi_rect box[MI_BOX_COUNT];
-    int n_pics;                            /* Gallery: picture boxes side by side */
-    struct mi_rect pic[MI_PICS_MAX];       /* room for the picture itself */
-    struct mi_rect caption[MI_PICS_MAX];   /* text below it */
+    int n_pics;                          /* Gallery: picture boxes side by side */
+    struct mi_rect pic[MI_PICS_MAX];     /* room for the picture itself */
+    struct mi_rect caption[MI_PICS_MAX]; /* text below it */
 };
 
 struct mi_layout_want {
@@ -40,6 +42,7 @@ struct mi_layout_want {
 };
 
 enum mi_size mi_size_class(int rows, int cols);
-void mi_layout_make(enum mi_screen screen, int rows, int cols, const struct mi_layout_want *want, struct mi_layout *out);
+void mi_layout_make(enum mi_screen screen, int rows, int cols, const struct mi_layout_want *want,
+                    struct mi_layout *out);
 
 #endif

@@ -17,30 +17,34 @@
 #include <unistd.h>
 
 #define CACHE_MAX 96
-#define SLOTS 8
+#define SLOTS     8
 
 struct entry {
     uint64_t key;
     int cols, rows, cell_w, cell_h, colours;
     enum mi_picture_mode mode;
-    struct mi_image img;     /* until encoded */
-    struct mi_picture pic;   /* after */
+    struct mi_image img;   /* until encoded */
+    struct mi_picture pic; /* after */
     unsigned long used;
-    bool broken;             /* could not be encoded: not tried again */
+    bool broken; /* could not be encoded: not tried again */
 };
 
-struct slot { struct mi_rect r; struct entry id; /* identity fields only */ int cols, rows, width, height; };
+struct slot {
+    struct mi_rect r;
+    struct entry id; /* identity fields only */
+    int cols, rows, width, height;
+};
 
 struct mi_pics {
     const struct mi_probe *probe;
     enum mi_picture_mode mode;
-    int colours;             /* 0 = by size */
+    int colours; /* 0 = by size */
     struct entry cache[CACHE_MAX];
     int n_cache;
     unsigned long clock;
     struct slot wanted[SLOTS], shown[SLOTS];
     int n_wanted, n_shown;
-    double asked;            /* when the status question went out, 0 = none open */
+    double asked; /* when the status question went out, 0 = none open */
     int slow, silent;
     char notice[128];
     bool light;
@@ -65,7 +69,9 @@ void mi_pics_free(struct mi_pics *p) {
     free(p);
 }
 
-enum mi_picture_mode mi_pics_mode(const struct mi_pics *p) { return p->mode; }
+enum mi_picture_mode mi_pics_mode(const struct mi_pics *p) {
+    return p->mode;
+}
 
 void mi_pics_set_mode(struct mi_pics *p, enum mi_picture_mode mode) {
     p->mode = mode;
@@ -84,7 +90,7 @@ enum mi_picture_mode mi_pics_next_mode(const struct mi_pics *p, int colours) {
     return MI_PIC_OFF;
 }
 
-/* ---- bytes to the terminal ------------------------------------------------------------------------------------------------- */
+/* ---- bytes to the terminal ---------------------------------------------------------------------------- */
 
 static void emit(const char *bytes, size_t n) {
     while (n > 0) {
@@ -105,7 +111,9 @@ static void emit_move(int y, int x) {
     emit(cup, (size_t)snprintf(cup, sizeof cup, "\033[%d;%dH", y + 1, x + 1));
 }
 
-static void emit_home(void) { emit_move(getcury(curscr), getcurx(curscr)); }
+static void emit_home(void) {
+    emit_move(getcury(curscr), getcurx(curscr));
+}
 
 static void emit_blank(struct mi_rect r) {
     char blank[512];
@@ -118,7 +126,7 @@ static void emit_blank(struct mi_rect r) {
     }
 }
 
-/* ---- cache ------------------------------------------------------------------------------------------------------ */
+/* ---- cache -------------------------------------------------------------------------------------------- */
 
 static bool same(const struct entry *a, const struct entry *b) {
     return a->key == b->key && a->cols == b->cols && a->rows == b->rows && a->mode == b->mode &&
@@ -164,17 +172,24 @@ static void encode(struct mi_pics *p, struct entry *e) {
     mi_image_free(&e->img);
 }
 
-/* ---- a frame ---------------------------------------------------------------------------------------------------- */
+/* ---- a frame ------------------------------------------------------------------------------------------ */
 
-void mi_pics_begin(struct mi_pics *p) { p->n_wanted = 0; }
+void mi_pics_begin(struct mi_pics *p) {
+    p->n_wanted = 0;
+}
 
 void mi_pics_want(struct mi_pics *p, struct mi_rect r, uint64_t key, const struct mi_image *img) {
     if (p->mode == MI_PIC_OFF || p->n_wanted == SLOTS || r.h < 1 || r.w < 2 || r.y + r.h > LINES - 1) return;
     struct slot *s = &p->wanted[p->n_wanted++];
     memset(s, 0, sizeof *s);
     s->r = r;
-    s->id = (struct entry){.key = key, .cols = r.w, .rows = r.h, .cell_w = p->probe->cell_w,
-                           .cell_h = p->probe->cell_h, .colours = p->colours, .mode = p->mode};
+    s->id = (struct entry){.key = key,
+                           .cols = r.w,
+                           .rows = r.h,
+                           .cell_w = p->probe->cell_w,
+                           .cell_h = p->probe->cell_h,
+                           .colours = p->colours,
+                           .mode = p->mode};
     if (!lookup(p, &s->id)) insert(p, &s->id, img);
 }
 
@@ -224,7 +239,9 @@ static struct slot *due(struct mi_pics *p) {
     return NULL;
 }
 
-bool mi_pics_waiting(const struct mi_pics *p) { return due((struct mi_pics *)p) != NULL; }
+bool mi_pics_waiting(const struct mi_pics *p) {
+    return due((struct mi_pics *)p) != NULL;
+}
 
 static void show_lines(const struct mi_rect *r, const struct mi_picture *pic) {
     const char *line = pic->bytes, *end = pic->bytes + pic->n;

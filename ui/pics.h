@@ -22,7 +22,8 @@ enum mi_picture_mode mi_pics_next_mode(const struct mi_pics *p, int colours);
 
 /* ---- one frame ---- */
 void mi_pics_begin(struct mi_pics *p);
-/* Wants `img` inside `r`; `key` identifies its content (equal key = equal pixels). The image is used during the call. */
+/* Wants `img` inside `r`; `key` identifies its content (equal key = equal pixels). The image is used during the call.
+ */
 void mi_pics_want(struct mi_pics *p, struct mi_rect r, uint64_t key, const struct mi_image *img);
 /* Pictures that meet `r` are not wanted after all (a popup lies there). */
 void mi_pics_hide(struct mi_pics *p, struct mi_rect r);
@@ -33,8 +34,8 @@ bool mi_pics_send(struct mi_pics *p, double now);
 /* True when pictures wait to be sent. */
 bool mi_pics_waiting(const struct mi_pics *p);
 
-void mi_pics_forget(struct mi_pics *p);              /* the screen was cleared: everything must be sent again */
-void mi_pics_ack(struct mi_pics *p, double now);     /* CSI 0 n came: the terminal has drawn the last one */
+void mi_pics_forget(struct mi_pics *p);          /* the screen was cleared: everything must be sent again */
+void mi_pics_ack(struct mi_pics *p, double now); /* CSI 0 n came: the terminal has drawn the last one */
 /* A line to show when the owner lowered the quality by itself; NULL if nothing new. */
 const char *mi_pics_notice(struct mi_pics *p);
 

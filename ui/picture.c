@@ -26,7 +26,7 @@ void mi_picture_free(struct mi_picture *p) {
     memset(p, 0, sizeof *p);
 }
 
-/* ---- growing byte buffer --------------------------------------------------------------------------------- */
+/* ---- growing byte buffer ------------------------------------------------------------------------------ */
 
 struct bytes {
     char *p;
@@ -60,7 +60,7 @@ static void putf(struct bytes *b, const char *fmt, ...) {
     if (n > 0) put(b, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
 }
 
-/* ---- fitting ----------------------------------------------------------------------------------------------- */
+/* ---- fitting ------------------------------------------------------------------------------------------ */
 
 /* Whole-factor enlargement, nearest neighbour. */
 static enum mi_status enlarge(const struct mi_image *in, int factor, struct mi_image *out) {
@@ -83,7 +83,7 @@ static enum mi_status fit(const struct mi_image *in, int w, int h, struct mi_ima
     return mi_image_resize(in, ow < 1 ? 1 : ow, oh < 1 ? 1 : oh, out);
 }
 
-/* ---- sixel ------------------------------------------------------------------------------------------------- */
+/* ---- sixel -------------------------------------------------------------------------------------------- */
 
 static int sixel_sink(char *data, int size, void *user) {
     struct bytes *b = user;
@@ -130,15 +130,19 @@ static enum mi_status encode_sixel(const struct mi_image *img, const struct mi_p
     struct bytes b = {0};
     enum mi_status s = sixel_bytes(&fitted, colours < 2 ? 2 : colours > 256 ? 256 : colours, !grown, &b);
     if (s == MI_OK)
-        *out = (struct mi_picture){.bytes = b.p, .n = b.n, .width = fitted.width, .height = fitted.height,
-                                   .cols = (fitted.width + cw - 1) / cw, .rows = (fitted.height + ch - 1) / ch};
+        *out = (struct mi_picture){.bytes = b.p,
+                                   .n = b.n,
+                                   .width = fitted.width,
+                                   .height = fitted.height,
+                                   .cols = (fitted.width + cw - 1) / cw,
+                                   .rows = (fitted.height + ch - 1) / ch};
     else
         free(b.p);
     mi_image_free(&fitted);
     return s;
 }
 
-/* ---- text modes ---------------------------------------------------------------------------------------------- */
+/* ---- text modes --------------------------------------------------------------------------------------- */
 
 /* Nearest entry of the 256-colour table: the 6x6x6 cube (16..231) or the grey ramp (232..255). */
 static int colour256(const uint8_t *p) {
@@ -206,8 +210,12 @@ static enum mi_status encode_text(const struct mi_image *img, enum mi_picture_mo
         ascii_lines(&small, box->light, &b);
     else
         half_lines(&small, mode == MI_PIC_HALF24, &b);
-    *out = (struct mi_picture){.bytes = b.p, .n = b.n, .width = small.width, .height = small.height,
-                               .cols = small.width, .rows = ascii ? small.height : (small.height + 1) / 2};
+    *out = (struct mi_picture){.bytes = b.p,
+                               .n = b.n,
+                               .width = small.width,
+                               .height = small.height,
+                               .cols = small.width,
+                               .rows = ascii ? small.height : (small.height + 1) / 2};
     mi_image_free(&small);
     if (!b.failed) return MI_OK;
     mi_picture_free(out);
@@ -221,20 +229,23 @@ enum mi_status mi_picture_encode(const struct mi_image *img, enum mi_picture_mod
         return mi_fail(MI_E_INPUT, "nothing to show: picture %dx%d in a box of %dx%d cells", img->width, img->height,
                        box->cols, box->rows);
     switch (mode) {
-    case MI_PIC_SIXEL: return encode_sixel(img, box, out);
+    case MI_PIC_SIXEL:
+        return encode_sixel(img, box, out);
     case MI_PIC_ASCII:
     case MI_PIC_HALF256:
-    case MI_PIC_HALF24: return encode_text(img, mode, box, out);
-    default: return mi_fail(MI_E_INPUT, "pictures are off");
+    case MI_PIC_HALF24:
+        return encode_text(img, mode, box, out);
+    default:
+        return mi_fail(MI_E_INPUT, "pictures are off");
     }
 }
 
 enum mi_status mi_picture_choose(const struct mi_probe *p, const char *word, int colours, enum mi_picture_mode *mode) {
     if (!word || !strcmp(word, "auto")) {
-        *mode = p->sixel                                      ? MI_PIC_SIXEL
-                : p->utf8 && p->truecolor && colours >= 8     ? MI_PIC_HALF24
-                : p->utf8 && colours >= 256                   ? MI_PIC_HALF256
-                                                              : MI_PIC_ASCII;
+        *mode = p->sixel                                  ? MI_PIC_SIXEL
+                : p->utf8 && p->truecolor && colours >= 8 ? MI_PIC_HALF24
+                : p->utf8 && colours >= 256               ? MI_PIC_HALF256
+                                                          : MI_PIC_ASCII;
         return MI_OK;
     }
     for (int k = 0; k < MI_PIC_COUNT; k++)

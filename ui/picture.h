@@ -17,17 +17,17 @@ enum mi_picture_mode { MI_PIC_OFF, MI_PIC_ASCII, MI_PIC_HALF256, MI_PIC_HALF24, 
 const char *mi_picture_mode_name(enum mi_picture_mode m);
 
 struct mi_probe {
-    bool answered;           /* the closing device-attributes reply came */
-    bool sixel;              /* attribute 4 in it */
-    bool sync;               /* synchronised output (mode 2026) understood */
+    bool answered; /* the closing device-attributes reply came */
+    bool sixel;    /* attribute 4 in it */
+    bool sync;     /* synchronised output (mode 2026) understood */
     bool background_known, background_light;
-    bool utf8, truecolor;    /* from the locale and the environment, not asked */
-    int registers;           /* sixel colour registers, 0 unknown */
-    int max_w, max_h;        /* largest sixel picture in pixels, 0 unknown */
-    int area_w, area_h;      /* text area in pixels, 0 unknown */
-    int cell_w, cell_h;      /* one cell in pixels; 10x20 assumed where nothing answers (cell_known false) */
+    bool utf8, truecolor; /* from the locale and the environment, not asked */
+    int registers;        /* sixel colour registers, 0 unknown */
+    int max_w, max_h;     /* largest sixel picture in pixels, 0 unknown */
+    int area_w, area_h;   /* text area in pixels, 0 unknown */
+    int cell_w, cell_h;   /* one cell in pixels; 10x20 assumed where nothing answers (cell_known false) */
     bool cell_known;
-    char name[64];           /* "XTerm(379)", "tmux 3.3a", "" */
+    char name[64]; /* "XTerm(379)", "tmux 3.3a", "" */
 };
 
 /* Asks the terminal on `fd` (raw mode is set and restored here) and waits at most `wait_ms` for the closing reply. */
@@ -40,10 +40,10 @@ void mi_probe_resize(struct mi_probe *p, int fd);
 enum mi_status mi_picture_choose(const struct mi_probe *p, const char *word, int colours, enum mi_picture_mode *mode);
 
 struct mi_picture {
-    char *bytes;        /* sixel: one DCS; text modes: lines ended by '\n', each reset with SGR 0 */
+    char *bytes; /* sixel: one DCS; text modes: lines ended by '\n', each reset with SGR 0 */
     size_t n;
-    int cols, rows;     /* cells it covers */
-    int width, height;  /* pixels (sixel) or picture elements (text modes) */
+    int cols, rows;    /* cells it covers */
+    int width, height; /* pixels (sixel) or picture elements (text modes) */
 };
 
 struct mi_picture_box {

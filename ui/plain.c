@@ -10,7 +10,12 @@
 
 #include "ui/screen.h"
 
-struct told { size_t n_log, n_scores; enum mi_stage_state *stage; size_t n_stages; double log_at, line_at; };
+struct told {
+    size_t n_log, n_scores;
+    enum mi_stage_state *stage;
+    size_t n_stages;
+    double log_at, line_at;
+};
 
 static enum mi_status tell_stages(struct told *t, const struct mi_run_view *v) {
     static const char *const words[] = {"waiting", "started", "taken from the cache", "done", "FAILED"};
@@ -24,7 +29,8 @@ static enum mi_status tell_stages(struct told *t, const struct mi_run_view *v) {
         const struct mi_stage_view *s = &v->stages[k];
         if (t->stage[k] == s->state) continue;
         t->stage[k] = s->state;
-        printf("%s: %s%s%s\n", s->title ? s->title : s->id, words[s->state], s->error ? ": " : "", s->error ? s->error : "");
+        printf("%s: %s%s%s\n", s->title ? s->title : s->id, words[s->state], s->error ? ": " : "",
+               s->error ? s->error : "");
     }
     return MI_OK;
 }
@@ -33,18 +39,24 @@ static void tell_rest(struct told *t, const struct mi_run_view *v) {
     for (size_t k = 0; k < v->n_log; k++)
         if (v->log[k].at > t->log_at) {
             t->log_at = v->log[k].at;
-            printf("%s%s\n", v->log[k].level == 'e' ? "error: " : v->log[k].level == 'w' ? "warning: " : "", v->log[k].text);
+            printf("%s%s\n",
+                   v->log[k].level == 'e'   ? "error: "
+                   : v->log[k].level == 'w' ? "warning: "
+                                            : "",
+                   v->log[k].text);
         }
     for (; t->n_scores < v->n_scores; t->n_scores++) {
         const struct mi_score_view *s = &v->scores[t->n_scores];
-        printf("score: %s accuracy %.2f %%, attack accuracy %.2f %%%s\n", s->cell, s->acc, s->attacc, s->synthetic ? " (synthetic data)" : "");
+        printf("score: %s accuracy %.2f %%, attack accuracy %.2f %%%s\n", s->cell, s->acc, s->attacc,
+               s->synthetic ? " (synthetic data)" : "");
     }
     double now = mi_ui_clock();
     if (now - t->line_at < 30 || v->current < 0) return;
     const struct mi_stage_view *s = &v->stages[v->current];
     char eta[32];
     mi_duration(eta, sizeof eta, s->eta);
-    printf("%s: %.0f of %.0f, %.0f %% of the run, ETA of this stage %s\n", s->title ? s->title : s->id, s->done, s->total, 100 * mi_view_fraction(v), eta);
+    printf("%s: %.0f of %.0f, %.0f %% of the run, ETA of this stage %s\n", s->title ? s->title : s->id, s->done,
+           s->total, 100 * mi_view_fraction(v), eta);
     t->line_at = now;
 }
 

@@ -95,7 +95,10 @@ static void dot(struct mi_plot *p, long x, long y, uint8_t ink) {
     p->ink[cell] = ink;
 }
 
-struct pen { long x, y, step; bool down; };
+struct pen {
+    long x, y, step;
+    bool down;
+};
 
 /* Bresenham from the pen to (x, y); a dotted line sets every other dot, counted along the whole line. */
 static void stroke(struct mi_plot *p, struct pen *pen, long x, long y, const struct mi_plot_line *line) {
@@ -158,7 +161,7 @@ void mi_plot_finish(struct mi_plot *p) {
         p->glyph[k] = glyph_of(p->glyphs, p->mask[k], p->ink[k]);
 }
 
-/* ---- bars ---------------------------------------------------------------------------------------------------- */
+/* ---- bars --------------------------------------------------------------------------------------------- */
 
 void mi_bar_text(char *buf, size_t size, int cols, double fraction, bool ascii) {
     static const char *const eighth[9] = {" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};

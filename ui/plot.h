@@ -18,17 +18,17 @@ struct mi_plot {
     double x0, x1, y0, y1; /* data ranges; y in data units also when logy */
     bool logy;
     enum mi_glyphs glyphs;
-    uint32_t *glyph;       /* rows*cols code points, ' ' where empty; filled by mi_plot_finish */
-    uint8_t *ink;          /* rows*cols: 0 none, else the ink of the last line drawn there */
-    uint8_t *mask;         /* rows*cols dot bits */
+    uint32_t *glyph; /* rows*cols code points, ' ' where empty; filled by mi_plot_finish */
+    uint8_t *ink;    /* rows*cols: 0 none, else the ink of the last line drawn there */
+    uint8_t *mask;   /* rows*cols dot bits */
 };
 
 struct mi_plot_line {
     const struct mi_point *points;
     size_t n;
-    uint8_t ink;   /* 1.. */
-    bool dotted;   /* every other dot: the second series differs by shape, not by colour alone */
-    double ema;    /* 0 = raw; 0 < ema < 1 smooths with bias correction */
+    uint8_t ink; /* 1.. */
+    bool dotted; /* every other dot: the second series differs by shape, not by colour alone */
+    double ema;  /* 0 = raw; 0 < ema < 1 smooths with bias correction */
 };
 
 /* Empty plot of cols x rows cells (each at least 1).  Free with mi_plot_free. */
@@ -36,7 +36,8 @@ enum mi_status mi_plot_new(struct mi_plot *p, int cols, int rows, enum mi_glyphs
 void mi_plot_free(struct mi_plot *p);
 /* Rounded ranges that hold all finite points.  x_end: the planned end of the x axis, <= 0 if unknown. */
 void mi_plot_range(struct mi_plot *p, const struct mi_plot_line *lines, int n, double x_end, bool logy);
-/* Draws a line; points that are not finite (or not positive on a log axis) break it.  Returns how many were left out. */
+/* Draws a line; points that are not finite (or not positive on a log axis) break it.  Returns how many were left out.
+ */
 size_t mi_plot_line(struct mi_plot *p, const struct mi_plot_line *line);
 void mi_plot_finish(struct mi_plot *p);
 /* The cell of a data point, false if outside: for scatter plots that put their own marks. */

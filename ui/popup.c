@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- one line of text -------------------------------------------------------------------------------------------- */
+/* ---- one line of text --------------------------------------------------------------------------------- */
 
 void mi_edit_set(struct mi_edit *e, const char *utf8) {
     e->n = 0;
@@ -37,17 +37,38 @@ static void edit_delete(struct mi_edit *e, int at) {
 
 bool mi_edit_key(struct mi_edit *e, int code) {
     switch (code) {
-    case KEY_LEFT: e->at -= e->at > 0; return true;
-    case KEY_RIGHT: e->at += e->at < e->n; return true;
-    case KEY_HOME: case MI_CTRL('a'): e->at = 0; return true;
-    case KEY_END: case MI_CTRL('e'): e->at = e->n; return true;
-    case KEY_BACKSPACE: case 127: case 8: edit_delete(e, e->at - 1); return true;
-    case KEY_DC: edit_delete(e, e->at); return true;
-    case MI_CTRL('u'): e->n = e->at = 0; return true;
-    default: break;
+    case KEY_LEFT:
+        e->at -= e->at > 0;
+        return true;
+    case KEY_RIGHT:
+        e->at += e->at < e->n;
+        return true;
+    case KEY_HOME:
+    case MI_CTRL('a'):
+        e->at = 0;
+        return true;
+    case KEY_END:
+    case MI_CTRL('e'):
+        e->at = e->n;
+        return true;
+    case KEY_BACKSPACE:
+    case 127:
+    case 8:
+        edit_delete(e, e->at - 1);
+        return true;
+    case KEY_DC:
+        edit_delete(e, e->at);
+        return true;
+    case MI_CTRL('u'):
+        e->n = e->at = 0;
+        return true;
+    default:
+        break;
     }
-    if (code >= MI_KEY_WIDE) code -= MI_KEY_WIDE;
-    else if (code < 32 || code > 255) return false;
+    if (code >= MI_KEY_WIDE)
+        code -= MI_KEY_WIDE;
+    else if (code < 32 || code > 255)
+        return false;
     if (e->n >= MI_EDIT_MAX - 1) return true;
     memmove(e->text + e->at + 1, e->text + e->at, (size_t)(e->n - e->at) * sizeof *e->text);
     e->text[e->at++] = (wchar_t)code;
@@ -55,7 +76,7 @@ bool mi_edit_key(struct mi_edit *e, int code) {
     return true;
 }
 
-/* ---- opening and closing ------------------------------------------------------------------------------------------ */
+/* ---- opening and closing ------------------------------------------------------------------------------ */
 
 void mi_popup_close(struct mi_ui *ui) {
     struct mi_popup *p = &ui->popup;
@@ -99,7 +120,9 @@ void mi_popup_pick(struct mi_ui *ui, const char *title, const char *text, struct
         if (picks[k].on) p->at = k;
 }
 
-void mi_popup_help(struct mi_ui *ui) { begin(ui, MI_POPUP_HELP, "Keys", "", NULL); }
+void mi_popup_help(struct mi_ui *ui) {
+    begin(ui, MI_POPUP_HELP, "Keys", "", NULL);
+}
 
 /* Closes, then tells the owner: the owner may open another popup from there. */
 static void finish(struct mi_ui *ui, int key, const char *text) {
@@ -110,9 +133,11 @@ static void finish(struct mi_ui *ui, int key, const char *text) {
     if (done) done(ui, key, text);
 }
 
-/* ---- keys ------------------------------------------------------------------------------------------------------------ */
+/* ---- keys --------------------------------------------------------------------------------------------- */
 
-static bool is_enter(int code) { return code == '\n' || code == '\r' || code == KEY_ENTER; }
+static bool is_enter(int code) {
+    return code == '\n' || code == '\r' || code == KEY_ENTER;
+}
 
 static void pick_finish(struct mi_ui *ui) {
     struct mi_popup *p = &ui->popup;
@@ -129,30 +154,45 @@ static void pick_finish(struct mi_ui *ui) {
 
 static void pick_key(struct mi_ui *ui, int code) {
     struct mi_popup *p = &ui->popup;
-    if (code == KEY_DOWN || code == 'j') p->at += p->at + 1 < p->n_picks;
-    else if (code == KEY_UP || code == 'k') p->at -= p->at > 0;
-    else if (code == KEY_HOME || code == 'g') p->at = 0;
-    else if (code == KEY_END || code == 'G') p->at = p->n_picks - 1;
-    else if (code == ' ' && p->many) p->picks[p->at].on = !p->picks[p->at].on;
-    else if (code == 'e' && p->many) finish(ui, 'e', "");
-    else if (is_enter(code)) pick_finish(ui);
+    if (code == KEY_DOWN || code == 'j')
+        p->at += p->at + 1 < p->n_picks;
+    else if (code == KEY_UP || code == 'k')
+        p->at -= p->at > 0;
+    else if (code == KEY_HOME || code == 'g')
+        p->at = 0;
+    else if (code == KEY_END || code == 'G')
+        p->at = p->n_picks - 1;
+    else if (code == ' ' && p->many)
+        p->picks[p->at].on = !p->picks[p->at].on;
+    else if (code == 'e' && p->many)
+        finish(ui, 'e', "");
+    else if (is_enter(code))
+        pick_finish(ui);
 }
 
 static void help_key(struct mi_ui *ui, int code) {
     struct mi_popup *p = &ui->popup;
     int rows = mi_help_rows(ui), page = mi_popup_rect(ui).h - 3;
     if (p->number) { /* typing a search */
-        if (is_enter(code)) p->number = 0;
-        else mi_edit_key(&p->edit, code);
+        if (is_enter(code))
+            p->number = 0;
+        else
+            mi_edit_key(&p->edit, code);
         p->top = 0;
         return;
     }
-    if (code == 'q' || code == '?' || code == KEY_F(1)) mi_popup_close(ui);
-    else if (code == '/') p->number = 1;
-    else if (code == KEY_DOWN || code == 'j') p->top++;
-    else if (code == KEY_UP || code == 'k') p->top--;
-    else if (code == KEY_NPAGE || code == MI_CTRL('d') || code == ' ') p->top += page;
-    else if (code == KEY_PPAGE || code == MI_CTRL('u')) p->top -= page;
+    if (code == 'q' || code == '?' || code == KEY_F(1))
+        mi_popup_close(ui);
+    else if (code == '/')
+        p->number = 1;
+    else if (code == KEY_DOWN || code == 'j')
+        p->top++;
+    else if (code == KEY_UP || code == 'k')
+        p->top--;
+    else if (code == KEY_NPAGE || code == MI_CTRL('d') || code == ' ')
+        p->top += page;
+    else if (code == KEY_PPAGE || code == MI_CTRL('u'))
+        p->top -= page;
     if (p->top > rows - page) p->top = rows - page;
     if (p->top < 0) p->top = 0;
 }
@@ -181,13 +221,18 @@ void mi_popup_key(struct mi_ui *ui, int code) {
             mi_edit_key(&p->edit, code);
         }
         break;
-    case MI_POPUP_PICK: pick_key(ui, code); break;
-    case MI_POPUP_HELP: help_key(ui, code); break;
-    default: break;
+    case MI_POPUP_PICK:
+        pick_key(ui, code);
+        break;
+    case MI_POPUP_HELP:
+        help_key(ui, code);
+        break;
+    default:
+        break;
     }
 }
 
-/* ---- drawing ----------------------------------------------------------------------------------------------------------- */
+/* ---- drawing ------------------------------------------------------------------------------------------ */
 
 struct mi_rect mi_popup_rect(const struct mi_ui *ui) {
     const struct mi_popup *p = &ui->popup;

@@ -11,16 +11,26 @@
 struct mi_ui;
 
 #define MI_EDIT_MAX 1024
-struct mi_edit { wchar_t text[MI_EDIT_MAX]; int n, at; };
+struct mi_edit {
+    wchar_t text[MI_EDIT_MAX];
+    int n, at;
+};
 void mi_edit_set(struct mi_edit *e, const char *utf8);
 void mi_edit_get(const struct mi_edit *e, char *utf8, size_t size);
 bool mi_edit_key(struct mi_edit *e, int code); /* true when the key was for editing */
 
-struct mi_choice { int key; const char *cap, *words; };
-struct mi_pick { char *value, *title, *help; bool on; };
+struct mi_choice {
+    int key;
+    const char *cap, *words;
+};
+struct mi_pick {
+    char *value, *title, *help;
+    bool on;
+};
 
 enum mi_popup_kind { MI_POPUP_NONE, MI_POPUP_ASK, MI_POPUP_LINE, MI_POPUP_PICK, MI_POPUP_HELP };
-/* key: the choice's key, '\n' for a finished line or list (text: the line, or picked values ", " joined), 27 for Esc. */
+/* key: the choice's key, '\n' for a finished line or list (text: the line, or picked values ", " joined), 27 for Esc.
+ */
 typedef void (*mi_popup_done)(struct mi_ui *ui, int key, const char *text);
 
 struct mi_popup {
@@ -31,9 +41,9 @@ struct mi_popup {
     struct mi_edit edit;
     struct mi_pick *picks;
     int n_picks, at, top;
-    bool many;              /* several picks may be on */
+    bool many; /* several picks may be on */
     mi_popup_done done;
-    int number;             /* for the caller: which run, field ... */
+    int number; /* for the caller: which run, field ... */
 };
 
 void mi_popup_ask(struct mi_ui *ui, const char *title, const char *text, const struct mi_choice *c, int n,

@@ -27,8 +27,8 @@ static long now_ms(void) {
 static void from_environment(struct mi_probe *p) {
     const char *colour = getenv("COLORTERM"), *term = getenv("TERM"), *codeset = nl_langinfo(CODESET);
     p->utf8 = codeset && (!strcasecmp(codeset, "UTF-8") || !strcasecmp(codeset, "utf8"));
-    p->truecolor = (colour && (!strcmp(colour, "truecolor") || !strcmp(colour, "24bit"))) ||
-                   (term && strstr(term, "-direct"));
+    p->truecolor =
+        (colour && (!strcmp(colour, "truecolor") || !strcmp(colour, "24bit"))) || (term && strstr(term, "-direct"));
 }
 
 void mi_probe_resize(struct mi_probe *p, int fd) {

@@ -12,7 +12,9 @@
 #include "ui/gallery.h"
 #include "ui/screen.h"
 
-static struct mi_gallery *state(struct mi_ui *ui) { return ui->state[MI_SCR_GALLERY]; }
+static struct mi_gallery *state(struct mi_ui *ui) {
+    return ui->state[MI_SCR_GALLERY];
+}
 
 static enum mi_status gallery_open(struct mi_ui *ui) {
     ui->state[MI_SCR_GALLERY] = mi_calloc(1, sizeof(struct mi_gallery));
@@ -24,7 +26,9 @@ static void gallery_close(struct mi_ui *ui) {
     free(state(ui));
 }
 
-static bool undefended(const struct mi_cell_view *c) { return !c->defense || !strcmp(c->defense, "none"); }
+static bool undefended(const struct mi_cell_view *c) {
+    return !c->defense || !strcmp(c->defense, "none");
+}
 
 /* The which-th cell (counted round) that is, or is not, defended; NULL if there is none. */
 static const struct mi_cell_view *pick_cell(const struct mi_run_view *v, bool defended, int which) {
@@ -65,7 +69,9 @@ static const struct mi_atlas_view *guide(struct mi_ui *ui) {
     return NULL;
 }
 
-static bool sheets_mode(struct mi_ui *ui) { return state(ui)->sheets || !guide(ui); }
+static bool sheets_mode(struct mi_ui *ui) {
+    return state(ui)->sheets || !guide(ui);
+}
 
 static int label_at(const struct mi_atlas_view *a, int row) {
     return a && a->labels && row >= 0 && row < a->rows ? a->labels[row] : row;
@@ -93,7 +99,7 @@ static void gallery_want(struct mi_ui *ui, struct mi_layout_want *w) {
     w->strips = n;
 }
 
-/* ---- captions ------------------------------------------------------------------------------------------------------------ */
+/* ---- captions ----------------------------------------------------------------------------------------- */
 
 const struct mi_recon_view *mi_gallery_verdict(const struct mi_cell_view *c, int row, int col) {
     for (size_t k = 0; k < c->n_recon; k++)
@@ -108,11 +114,11 @@ static void caption(struct mi_ui *ui, struct mi_rect r, enum mi_ink ink, int lin
     mi_put(&ui->theme, r.y + line, r.x, r.w, ink, clipped);
 }
 
-static void caption_cell(struct mi_ui *ui, struct mi_rect r, const struct mi_cell_view *c, const struct mi_atlas_view *a,
-                         int row) {
+static void caption_cell(struct mi_ui *ui, struct mi_rect r, const struct mi_cell_view *c,
+                         const struct mi_atlas_view *a, int row) {
     char text[256];
-    snprintf(text, sizeof text, "%s: %s on %s", undefended(c) ? "no defense" : c->defense, c->attack ? c->attack : "attack",
-             c->model ? c->model : "");
+    snprintf(text, sizeof text, "%s: %s on %s", undefended(c) ? "no defense" : c->defense,
+             c->attack ? c->attack : "attack", c->model ? c->model : "");
     caption(ui, r, undefended(c) ? MI_INK_S2 : MI_INK_S1, 0, text);
     if (!a) {
         caption(ui, r, MI_INK_DIM, 1, "not attacked yet");
@@ -126,12 +132,14 @@ static void caption_cell(struct mi_ui *ui, struct mi_rect r, const struct mi_cel
     }
     snprintf(text, sizeof text, "judge: %d %.0f%% %s", v->judge, 100 * v->confidence, v->hit ? "HIT" : "miss");
     caption(ui, r, v->hit ? MI_INK_BAD : MI_INK_GOOD, 1, text);
-    if (!isnan(v->distance)) snprintf(text, sizeof text, "feat dist %.2f%s", v->distance, ui->view->synthetic ? " synthetic" : "");
-    else snprintf(text, sizeof text, "%s", ui->view->synthetic ? "synthetic" : "");
+    if (!isnan(v->distance))
+        snprintf(text, sizeof text, "feat dist %.2f%s", v->distance, ui->view->synthetic ? " synthetic" : "");
+    else
+        snprintf(text, sizeof text, "%s", ui->view->synthetic ? "synthetic" : "");
     caption(ui, r, MI_INK_DIM, 2, text);
 }
 
-/* ---- drawing ---------------------------------------------------------------------------------------------------------------- */
+/* ---- drawing ------------------------------------------------------------------------------------------ */
 
 static void show_tile(struct mi_ui *ui, struct mi_rect r, const struct mi_atlas_view *a, int col, int row) {
     struct mi_image tile = {0};
@@ -162,8 +170,9 @@ static void draw_compare(struct mi_ui *ui) {
         if (a && row >= 0) show_tile(ui, l->pic[k + 1], a, g->restart % (a->cols ? a->cols : 1), row);
         caption_cell(ui, l->caption[k + 1], cell[k], a, row);
     }
-    snprintf(text, sizeof text, "identity %d  (%d of %d)   candidate %d of %d   images: %s", label, g->identity + 1, g0->rows,
-             g->restart % (g0->cols ? g0->cols : 1) + 1, g0->cols, mi_picture_mode_name(mi_pics_mode(ui->pics)));
+    snprintf(text, sizeof text, "identity %d  (%d of %d)   candidate %d of %d   images: %s", label, g->identity + 1,
+             g0->rows, g->restart % (g0->cols ? g0->cols : 1) + 1, g0->cols,
+             mi_picture_mode_name(mi_pics_mode(ui->pics)));
     mi_put(&ui->theme, l->box[MI_BOX_HEAD].y, 1, l->cols - 2, MI_INK_TEXT, text);
 }
 
@@ -172,8 +181,9 @@ static void draw_strip(struct mi_ui *ui) {
     struct mi_rect r = ui->layout.box[MI_GAL_STRIP];
     const struct mi_cell_view *cell[MI_PICS_MAX];
     if (!r.h) return;
-    struct mi_rect in = mi_box(&ui->theme, r, ui->theme.utf8 ? "hits over identities, this candidate (■ hit  · miss)"
-                                                             : "hits over identities, this candidate (# hit  . miss)");
+    struct mi_rect in = mi_box(&ui->theme, r,
+                               ui->theme.utf8 ? "hits over identities, this candidate (■ hit  · miss)"
+                                              : "hits over identities, this candidate (# hit  . miss)");
     int n = columns(ui, cell);
     for (int k = 0; k < n && k < in.h; k++) {
         const struct mi_atlas_view *a = mi_view_atlas(ui->view, "recon", cell[k]->id);
@@ -185,7 +195,8 @@ static void draw_strip(struct mi_ui *ui) {
         for (int row = from; a && row < a->rows && row - from < room; row++) {
             const struct mi_recon_view *v = mi_gallery_verdict(cell[k], row, g->restart % (a->cols ? a->cols : 1));
             const char *mark = !v ? " " : v->hit ? "■" : "·";
-            mi_put_attr(&ui->theme, in.y + k, in.x + 15 + row - from, 1, MI_INK_TEXT, row == g->identity ? A_REVERSE : 0, mark);
+            mi_put_attr(&ui->theme, in.y + k, in.x + 15 + row - from, 1, MI_INK_TEXT,
+                        row == g->identity ? A_REVERSE : 0, mark);
         }
         if (cell[k]->n_recon)
             mi_putf(&ui->theme, in.y + k, in.x + in.w - 12, 12, MI_INK_TEXT, "%5d/%-5zu", hits, cell[k]->n_recon);
@@ -230,10 +241,11 @@ static void gallery_draw(struct mi_ui *ui) {
         draw_compare(ui);
         draw_strip(ui);
     }
-    if (g->problem[0]) mi_put(&ui->theme, ui->layout.box[MI_BOX_HEAD].y + 1, 1, ui->layout.cols - 2, MI_INK_BAD, g->problem);
+    if (g->problem[0])
+        mi_put(&ui->theme, ui->layout.box[MI_BOX_HEAD].y + 1, 1, ui->layout.cols - 2, MI_INK_BAD, g->problem);
 }
 
-/* ---- keys ------------------------------------------------------------------------------------------------------------------ */
+/* ---- keys --------------------------------------------------------------------------------------------- */
 
 static unsigned find_hit(struct mi_ui *ui, int by) {
     struct mi_gallery *g = state(ui);
@@ -258,23 +270,54 @@ static unsigned gallery_act(struct mi_ui *ui, enum mi_act act) {
     const struct mi_atlas_view *a = ui->view ? guide(ui) : NULL;
     int rows = a ? a->rows : 1 << 20, cols = a && a->cols ? a->cols : 1;
     switch (act) {
-    case MI_ACT_LEFT: g->identity -= g->identity > 0; break;
-    case MI_ACT_RIGHT: g->identity += g->identity + 1 < rows; break;
-    case MI_ACT_PGUP: g->identity = g->identity < 10 ? 0 : g->identity - 10; break;
-    case MI_ACT_PGDN: g->identity = g->identity + 10 < rows ? g->identity + 10 : a ? rows - 1 : g->identity; break;
-    case MI_ACT_HOME: g->identity = 0; break;
-    case MI_ACT_END: g->identity = a ? rows - 1 : 0; break;
-    case MI_ACT_UP: g->restart = (g->restart + cols - 1) % cols; break;
-    case MI_ACT_DOWN: g->restart = (g->restart + 1) % cols; break;
-    case MI_ACT_FIND_NEXT: return ui->view ? find_hit(ui, 1) : MI_UI_HANDLED;
-    case MI_ACT_FIND_PREV: return ui->view ? find_hit(ui, -1) : MI_UI_HANDLED;
-    case MI_ACT_FLIP: g->flip = !g->flip; break;
-    case MI_ACT_CELL_LEFT: g->left++; break;
-    case MI_ACT_CELL_RIGHT: g->right++; break;
-    case MI_ACT_PHOTO: g->photo++; break;
-    case MI_ACT_SHEETS: g->sheets = !g->sheets, g->identity = 0; break;
-    case MI_ACT_EXPORT: mi_gallery_export(ui); break;
-    default: return MI_UI_IGNORED;
+    case MI_ACT_LEFT:
+        g->identity -= g->identity > 0;
+        break;
+    case MI_ACT_RIGHT:
+        g->identity += g->identity + 1 < rows;
+        break;
+    case MI_ACT_PGUP:
+        g->identity = g->identity < 10 ? 0 : g->identity - 10;
+        break;
+    case MI_ACT_PGDN:
+        g->identity = g->identity + 10 < rows ? g->identity + 10 : a ? rows - 1 : g->identity;
+        break;
+    case MI_ACT_HOME:
+        g->identity = 0;
+        break;
+    case MI_ACT_END:
+        g->identity = a ? rows - 1 : 0;
+        break;
+    case MI_ACT_UP:
+        g->restart = (g->restart + cols - 1) % cols;
+        break;
+    case MI_ACT_DOWN:
+        g->restart = (g->restart + 1) % cols;
+        break;
+    case MI_ACT_FIND_NEXT:
+        return ui->view ? find_hit(ui, 1) : MI_UI_HANDLED;
+    case MI_ACT_FIND_PREV:
+        return ui->view ? find_hit(ui, -1) : MI_UI_HANDLED;
+    case MI_ACT_FLIP:
+        g->flip = !g->flip;
+        break;
+    case MI_ACT_CELL_LEFT:
+        g->left++;
+        break;
+    case MI_ACT_CELL_RIGHT:
+        g->right++;
+        break;
+    case MI_ACT_PHOTO:
+        g->photo++;
+        break;
+    case MI_ACT_SHEETS:
+        g->sheets = !g->sheets, g->identity = 0;
+        break;
+    case MI_ACT_EXPORT:
+        mi_gallery_export(ui);
+        break;
+    default:
+        return MI_UI_IGNORED;
     }
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
@@ -288,6 +331,10 @@ static void gallery_tick(struct mi_ui *ui) {
     }
 }
 
-const struct mi_screen_desc mi_screen_gallery = {.title = "Gallery", .open = gallery_open, .close = gallery_close,
-                                                 .tick = gallery_tick, .want = gallery_want, .draw = gallery_draw,
+const struct mi_screen_desc mi_screen_gallery = {.title = "Gallery",
+                                                 .open = gallery_open,
+                                                 .close = gallery_close,
+                                                 .tick = gallery_tick,
+                                                 .want = gallery_want,
+                                                 .draw = gallery_draw,
                                                  .act = gallery_act};

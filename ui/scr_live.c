@@ -7,41 +7,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "ui/screen.h"
+#include "ui/live.h"
 
-#define HISTORY 64
-
-struct live {
-    int stage;      /* chosen stage, -1 = follow the running one */
-    int smooth;     /* 0, 1, 2 */
-    bool logy;
-    int pane;
-    double cpu[HISTORY], gpu[HISTORY];
-    int n_load;
-    int run;        /* the run the history belongs to */
-    double updated; /* the view's clock at the newest entry */
-};
 static const double ema[] = {0, 0.6, 0.9};
 
 static enum mi_status live_open(struct mi_ui *ui) {
-    struct live *l = mi_calloc(1, sizeof *l);
+    struct mi_live *l = mi_calloc(1, sizeof *l);
     if (!l) return MI_E_NOMEM;
     l->stage = -1;
     ui->state[MI_SCR_LIVE] = l;
     return MI_OK;
 }
 
-static void live_close(struct mi_ui *ui) { free(ui->state[MI_SCR_LIVE]); }
+static void live_close(struct mi_ui *ui) {
+    free(ui->state[MI_SCR_LIVE]);
+}
 
 static void push(double *ring, int n, double v) {
-    if (n == HISTORY) memmove(ring, ring + 1, (HISTORY - 1) * sizeof *ring);
-    ring[n < HISTORY ? n : HISTORY - 1] = v;
+    if (n == MI_LIVE_HISTORY) memmove(ring, ring + 1, (MI_LIVE_HISTORY - 1) * sizeof *ring);
+    ring[n < MI_LIVE_HISTORY ? n : MI_LIVE_HISTORY - 1] = v;
 }
 
 static void live_tick(struct mi_ui *ui) {
-    struct live *l = ui->state[MI_SCR_LIVE];
+    struct mi_live *l = ui->state[MI_SCR_LIVE];
     if (!ui->view || l->run != ui->run) {
         l->stage = -1, l->n_load = 0, l->updated = 0;
         l->run = ui->run;
@@ -51,13 +40,15 @@ static void live_tick(struct mi_ui *ui) {
     l->updated = ui->view->updated;
     push(l->cpu, l->n_load, ui->view->cpu / 100);
     push(l->gpu, l->n_load, ui->view->gpu / 100);
-    if (l->n_load < HISTORY) l->n_load++;
+    if (l->n_load < MI_LIVE_HISTORY) l->n_load++;
 }
 
-static void live_want(struct mi_ui *ui, struct mi_layout_want *w) { w->pane = ((struct live *)ui->state[MI_SCR_LIVE])->pane; }
+static void live_want(struct mi_ui *ui, struct mi_layout_want *w) {
+    w->pane = ((struct mi_live *)ui->state[MI_SCR_LIVE])->pane;
+}
 
 static const struct mi_stage_view *stage_shown(const struct mi_ui *ui) {
-    const struct live *l = ui->state[MI_SCR_LIVE];
+    const struct mi_live *l = ui->state[MI_SCR_LIVE];
     const struct mi_run_view *v = ui->view;
     if (!v || !v->n_stages) return NULL;
     int k = l->stage >= 0 ? l->stage : v->current;
@@ -66,12 +57,7 @@ static const struct mi_stage_view *stage_shown(const struct mi_ui *ui) {
     return &v->stages[(size_t)k < v->n_stages ? (size_t)k : v->n_stages - 1];
 }
 
-/* ---- head -------------------------------------------------------------------------------------------------------------- */
-
-static const char *stage_word(const struct mi_stage_view *s) {
-    static const char *const words[] = {"waiting", "RUNNING", "cached", "done", "FAILED"};
-    return words[s->state];
-}
+/* ---- head --------------------------------------------------------------------------------------------- */
 
 static void draw_progress(struct mi_ui *ui, struct mi_rect r, const struct mi_stage_view *s) {
     const struct mi_theme *t = &ui->theme;
@@ -89,7 +75,7 @@ static void draw_progress(struct mi_ui *ui, struct mi_rect r, const struct mi_st
     else {
         mi_duration(eta, sizeof eta, s->seconds);
         bool timed = s->state == MI_STAGE_DONE && s->seconds > 0;
-        snprintf(right, sizeof right, "%s%s%s", stage_word(s), timed ? "  took " : "", timed ? eta : "");
+        snprintf(right, sizeof right, "%s%s%s", mi_live_stage_word(s), timed ? "  took " : "", timed ? eta : "");
     }
     int lw = mi_text_width(left), rw = mi_text_width(right), bw = r.w - lw - rw - 6;
     int x = r.x + 1;
@@ -123,7 +109,7 @@ static void draw_head(struct mi_ui *ui, const struct mi_stage_view *s) {
     if (s && r.h > 1) draw_progress(ui, (struct mi_rect){r.y + 1, r.x, 1, r.w}, s);
 }
 
-/* ---- plots -------------------------------------------------------------------------------------------------------------- */
+/* ---- plots -------------------------------------------------------------------------------------------- */
 
 static bool in_group(const char *name, const char *group, size_t len) {
     return !strncmp(name, group, len) && (name[len] == '/' || !name[len]);
@@ -152,7 +138,8 @@ static const char *group_at(const struct mi_stage_view *s, int which, size_t *le
     return best;
 }
 
-static int collect(const struct mi_stage_view *s, const char *group, size_t len, const struct mi_series **out, int max) {
+static int collect(const struct mi_stage_view *s, const char *group, size_t len, const struct mi_series **out,
+                   int max) {
     int n = 0;
     for (size_t k = 0; k < s->n_series && n < max; k++)
         if (in_group(s->series[k].name, group, len)) out[n++] = &s->series[k];
@@ -160,8 +147,10 @@ static int collect(const struct mi_stage_view *s, const char *group, size_t len,
 }
 
 static void axis_number(char *buf, size_t size, double v) {
-    if (v != 0 && (fabs(v) >= 1e5 || fabs(v) < 1e-3)) snprintf(buf, size, "%.0e", v);
-    else snprintf(buf, size, "%.4g", v);
+    if (v != 0 && (fabs(v) >= 1e5 || fabs(v) < 1e-3))
+        snprintf(buf, size, "%.0e", v);
+    else
+        snprintf(buf, size, "%.4g", v);
 }
 
 static void draw_axes(struct mi_ui *ui, struct mi_rect in, const struct mi_plot *p) {
@@ -182,21 +171,24 @@ static void draw_axes(struct mi_ui *ui, struct mi_rect in, const struct mi_plot 
     }
 }
 
-static void plot_title(char *out, size_t size, const struct mi_ui *ui, const struct mi_series **s, int n, const char *group,
-                       size_t len, bool logy) {
+static void plot_title(char *out, size_t size, const struct mi_ui *ui, const struct mi_series **s, int n,
+                       const char *group, size_t len, bool logy) {
     static const char *const mark[2][4] = {{"-", "+", "-", "+"}, {"▪", "▫", "●", "○"}};
-    const struct live *l = ui->state[MI_SCR_LIVE];
+    const struct mi_live *l = ui->state[MI_SCR_LIVE];
     size_t at = (size_t)snprintf(out, size, "%.*s ", (int)len, group);
     for (int k = 0; k < n && at < size; k++) {
         const char *tail = s[k]->name[len] == '/' ? s[k]->name + len + 1 : s[k]->name;
         at += (size_t)snprintf(out + at, size - at, " %s %s", mark[ui->theme.utf8][k % 4], tail);
     }
     if (at < size)
-        snprintf(out + at, size - at, "  %s%s", logy ? "log" : "lin", l->smooth == 1 ? " ema .6" : l->smooth ? " ema .9" : "");
+        snprintf(out + at, size - at, "  %s%s", logy ? "log" : "lin",
+                 l->smooth == 1 ? " ema .6"
+                 : l->smooth    ? " ema .9"
+                                : "");
 }
 
 static void draw_plot(struct mi_ui *ui, struct mi_rect r, const struct mi_stage_view *s, int which) {
-    const struct live *l = ui->state[MI_SCR_LIVE];
+    const struct mi_live *l = ui->state[MI_SCR_LIVE];
     const struct mi_series *series[4];
     struct mi_plot_line line[8];
     struct mi_plot p;
@@ -217,8 +209,8 @@ static void draw_plot(struct mi_ui *ui, struct mi_rect r, const struct mi_stage_
         return;
     }
     for (int k = 0; k < n; k++) /* the raw line stays visible under a smoothed one */
-        line[lines++] = (struct mi_plot_line){series[k]->points, series[k]->n, (uint8_t)(k + 1),
-                                              l->smooth > 0 || k % 2 == 1, 0};
+        line[lines++] =
+            (struct mi_plot_line){series[k]->points, series[k]->n, (uint8_t)(k + 1), l->smooth > 0 || k % 2 == 1, 0};
     mi_plot_range(&p, line, lines, s->epochs, logy);
     for (int k = 0; k < n && l->smooth; k++)
         line[lines++] = (struct mi_plot_line){series[k]->points, series[k]->n, (uint8_t)(k + 1), false, ema[l->smooth]};
@@ -229,93 +221,7 @@ static void draw_plot(struct mi_ui *ui, struct mi_rect r, const struct mi_stage_
     mi_plot_free(&p);
 }
 
-/* ---- panels -------------------------------------------------------------------------------------------------------------- */
-
-static void draw_latest(struct mi_ui *ui, struct mi_rect r, const struct mi_stage_view *s) {
-    struct mi_rect in = mi_box(&ui->theme, r, "latest");
-    int wide = 26, x = 0, y = 0;
-    for (size_t k = 0; s && k < s->n_series && y < in.h; k++) {
-        const struct mi_series *q = &s->series[k];
-        if (!q->n) continue;
-        if (x + wide > in.w) x = 0, y++;
-        if (y >= in.h) break;
-        mi_putf(&ui->theme, in.y + y, in.x + 1 + x, wide - 1, MI_INK_TEXT, "%-14.14s %9.4g", q->name,
-                q->points[q->n - 1].y);
-        x += wide;
-    }
-    if (ui->last_words[0]) {
-        char text[320];
-        snprintf(text, sizeof text, "The engine is gone (r on screen 5 resumes). Its last words: %s", ui->last_words);
-        mi_wrap(&ui->theme, (struct mi_rect){in.y, in.x + 1, in.h, in.w - 1}, MI_INK_BAD, text);
-    } else if (s && s->error) mi_wrap(&ui->theme, (struct mi_rect){in.y, in.x + 1, in.h, in.w - 1}, MI_INK_BAD, s->error);
-    else if (ui->view && ui->view->error)
-        mi_wrap(&ui->theme, (struct mi_rect){in.y, in.x + 1, in.h, in.w - 1}, MI_INK_BAD, ui->view->error);
-}
-
-static void load_row(struct mi_ui *ui, struct mi_rect in, int y, const char *name, double percent, const double *ring,
-                     const char *memory) {
-    const struct live *l = ui->state[MI_SCR_LIVE];
-    char bar[128], spark[HISTORY * 4];
-    int n = l->n_load, room = in.w - 58;
-    if (y >= in.h || isnan(percent)) return;
-    mi_bar_text(bar, sizeof bar, 20, percent / 100, !ui->theme.utf8);
-    mi_putf(&ui->theme, in.y + y, in.x + 1, 5, MI_INK_TEXT, "%s", name);
-    mi_put_code(&ui->theme, in.y + y, in.x + 5, MI_INK_DIM, 0x2595);
-    mi_put(&ui->theme, in.y + y, in.x + 6, 20, MI_INK_S1, bar);
-    mi_put_code(&ui->theme, in.y + y, in.x + 26, MI_INK_DIM, 0x258f);
-    mi_putf(&ui->theme, in.y + y, in.x + 28, 28, MI_INK_TEXT, "%3.0f%%  %s", percent, memory);
-    if (room < 8 || n < 2) return;
-    int show = n < room ? n : room;
-    mi_spark_text(spark, sizeof spark, ring + n - show, show, !ui->theme.utf8);
-    mi_put(&ui->theme, in.y + y, in.x + 57, room, MI_INK_DIM, spark);
-}
-
-static void draw_load(struct mi_ui *ui, struct mi_rect r) {
-    const struct live *l = ui->state[MI_SCR_LIVE];
-    const struct mi_run_view *v = ui->view;
-    char mem[64] = "", title[96];
-    snprintf(title, sizeof title, "machine  %s %s", v->device ? v->device : "", v->precision ? v->precision : "");
-    struct mi_rect in = mi_box(&ui->theme, r, title);
-    int y = 0;
-    if (!isnan(v->gpu)) {
-        snprintf(mem, sizeof mem, "%.1f of %.1f GiB", v->gpu_mem_mb / 1024, v->gpu_mem_total_mb / 1024);
-        load_row(ui, in, y++, "GPU", v->gpu, l->gpu, mem);
-    }
-    if (isnan(v->cpu)) return;
-    snprintf(mem, sizeof mem, "mem %.0f MB, %d threads", v->rss_mb, v->threads);
-    load_row(ui, in, y, "CPU", v->cpu, l->cpu, mem);
-}
-
-static void draw_stages(struct mi_ui *ui, struct mi_rect r, const struct mi_stage_view *shown) {
-    const struct mi_run_view *v = ui->view;
-    struct mi_rect in = mi_box(&ui->theme, r, "stages");
-    int first = shown && shown - v->stages >= in.h ? (int)(shown - v->stages) - in.h + 1 : 0;
-    for (int k = first; k < (int)v->n_stages && k - first < in.h; k++) {
-        const struct mi_stage_view *s = &v->stages[k];
-        char line[256], took[32] = "";
-        if (s->state == MI_STAGE_RUNNING && s->total > 0) snprintf(took, sizeof took, "%.0f%%", 100 * s->done / s->total);
-        else if (s->state == MI_STAGE_DONE) mi_duration(took, sizeof took, s->seconds);
-        snprintf(line, sizeof line, "%s %-7s %7s  %s", s == shown ? ">" : " ", stage_word(s), took, s->title ? s->title : s->id);
-        mi_put_attr(&ui->theme, in.y + k - first, in.x, in.w, s->state == MI_STAGE_FAILED ? MI_INK_BAD : MI_INK_TEXT,
-                    s == shown ? A_REVERSE : 0, line);
-        if (s == shown) ui->cursor_y = in.y + k - first, ui->cursor_x = in.x;
-    }
-}
-
-static void draw_events(struct mi_ui *ui, struct mi_rect r) {
-    const struct mi_run_view *v = ui->view;
-    struct mi_rect in = mi_box(&ui->theme, r, "events");
-    for (int k = 0; k < in.h && (size_t)k < v->n_log; k++) {
-        const struct mi_log_view *g = &v->log[v->n_log - 1 - (size_t)k];
-        time_t at = (time_t)g->at;
-        struct tm tm;
-        char clock[16] = "";
-        if (localtime_r(&at, &tm)) strftime(clock, sizeof clock, "%H:%M:%S", &tm);
-        mi_putf(&ui->theme, in.y + k, in.x + 1, in.w - 1,
-                g->level == 'e' ? MI_INK_BAD : g->level == 'w' ? MI_INK_WARN : MI_INK_TEXT, "%s %c %s", clock,
-                g->level == 'e' ? 'E' : g->level == 'w' ? 'W' : ' ', g->text);
-    }
-}
+/* ---- the screen --------------------------------------------------------------------------------------- */
 
 static void live_draw(struct mi_ui *ui) {
     const struct mi_layout *l = &ui->layout;
@@ -328,14 +234,14 @@ static void live_draw(struct mi_ui *ui) {
     draw_head(ui, s);
     for (int k = 0; k < 2; k++)
         if (l->box[MI_LIVE_PLOT1 + k].h) draw_plot(ui, l->box[MI_LIVE_PLOT1 + k], s, k);
-    if (l->box[MI_LIVE_LATEST].h) draw_latest(ui, l->box[MI_LIVE_LATEST], s);
-    if (l->box[MI_LIVE_LOAD].h) draw_load(ui, l->box[MI_LIVE_LOAD]);
-    if (l->box[MI_LIVE_STAGES].h) draw_stages(ui, l->box[MI_LIVE_STAGES], s);
-    if (l->box[MI_LIVE_EVENTS].h) draw_events(ui, l->box[MI_LIVE_EVENTS]);
+    if (l->box[MI_LIVE_LATEST].h) mi_live_latest(ui, l->box[MI_LIVE_LATEST], s);
+    if (l->box[MI_LIVE_LOAD].h) mi_live_load(ui, l->box[MI_LIVE_LOAD]);
+    if (l->box[MI_LIVE_STAGES].h) mi_live_stages(ui, l->box[MI_LIVE_STAGES], s);
+    if (l->box[MI_LIVE_EVENTS].h) mi_live_events(ui, l->box[MI_LIVE_EVENTS]);
 }
 
 static unsigned move_stage(struct mi_ui *ui, int by) {
-    struct live *l = ui->state[MI_SCR_LIVE];
+    struct mi_live *l = ui->state[MI_SCR_LIVE];
     const struct mi_stage_view *s = stage_shown(ui);
     if (!s) return MI_UI_HANDLED;
     int k = (int)(s - ui->view->stages) + by, n = (int)ui->view->n_stages;
@@ -345,28 +251,54 @@ static unsigned move_stage(struct mi_ui *ui, int by) {
 }
 
 static unsigned live_act(struct mi_ui *ui, enum mi_act act) {
-    struct live *l = ui->state[MI_SCR_LIVE];
+    struct mi_live *l = ui->state[MI_SCR_LIVE];
     switch (act) {
-    case MI_ACT_STAGE_NEXT: return move_stage(ui, 1);
-    case MI_ACT_STAGE_PREV: return move_stage(ui, -1);
-    case MI_ACT_HOME: return move_stage(ui, -10000);
-    case MI_ACT_END: return move_stage(ui, 10000);
-    case MI_ACT_LEFT: l->pane += 4; break;
-    case MI_ACT_RIGHT: l->pane++; break;
-    case MI_ACT_SMOOTH: l->smooth = (l->smooth + 1) % 3; break;
-    case MI_ACT_LOG_AXIS: l->logy = !l->logy; break;
-    case MI_ACT_FREEZE: ui->frozen = !ui->frozen; break;
-    case MI_ACT_CHECKPOINT: mi_ui_control(ui, ui->run, "snapshot"); break;
-    case MI_ACT_PAUSE:
-        mi_ui_control(ui, ui->run, ui->view && ui->view->state && !strcmp(ui->view->state, "paused") ? "resume" : "pause");
+    case MI_ACT_STAGE_NEXT:
+        return move_stage(ui, 1);
+    case MI_ACT_STAGE_PREV:
+        return move_stage(ui, -1);
+    case MI_ACT_HOME:
+        return move_stage(ui, -10000);
+    case MI_ACT_END:
+        return move_stage(ui, 10000);
+    case MI_ACT_LEFT:
+        l->pane += 4;
         break;
-    case MI_ACT_STOP: mi_ui_ask_stop(ui, ui->run); break;
-    case MI_ACT_LEAVE: ui->leave = true; break;
-    default: return MI_UI_IGNORED;
+    case MI_ACT_RIGHT:
+        l->pane++;
+        break;
+    case MI_ACT_SMOOTH:
+        l->smooth = (l->smooth + 1) % 3;
+        break;
+    case MI_ACT_LOG_AXIS:
+        l->logy = !l->logy;
+        break;
+    case MI_ACT_FREEZE:
+        ui->frozen = !ui->frozen;
+        break;
+    case MI_ACT_CHECKPOINT:
+        mi_ui_control(ui, ui->run, "snapshot");
+        break;
+    case MI_ACT_PAUSE:
+        mi_ui_control(ui, ui->run,
+                      ui->view && ui->view->state && !strcmp(ui->view->state, "paused") ? "resume" : "pause");
+        break;
+    case MI_ACT_STOP:
+        mi_ui_ask_stop(ui, ui->run);
+        break;
+    case MI_ACT_LEAVE:
+        ui->leave = true;
+        break;
+    default:
+        return MI_UI_IGNORED;
     }
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 
-const struct mi_screen_desc mi_screen_live = {.title = "Live", .open = live_open, .close = live_close,
-                                              .tick = live_tick, .want = live_want, .draw = live_draw,
+const struct mi_screen_desc mi_screen_live = {.title = "Live",
+                                              .open = live_open,
+                                              .close = live_close,
+                                              .tick = live_tick,
+                                              .want = live_want,
+                                              .draw = live_draw,
                                               .act = live_act};

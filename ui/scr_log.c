@@ -8,9 +8,17 @@
 
 #include "ui/screen.h"
 
-struct log { int level, at, top; bool follow; char filter[128]; int *rows; int n; };
+struct log {
+    int level, at, top;
+    bool follow;
+    char filter[128];
+    int *rows;
+    int n;
+};
 
-static struct log *state(struct mi_ui *ui) { return ui->state[MI_SCR_LOG]; }
+static struct log *state(struct mi_ui *ui) {
+    return ui->state[MI_SCR_LOG];
+}
 
 static enum mi_status log_open(struct mi_ui *ui) {
     struct log *s = mi_calloc(1, sizeof *s);
@@ -25,7 +33,9 @@ static void log_close(struct mi_ui *ui) {
     free(state(ui));
 }
 
-static int severity(char level) { return level == 'e' ? 2 : level == 'w' ? 1 : 0; }
+static int severity(char level) {
+    return level == 'e' ? 2 : level == 'w' ? 1 : 0;
+}
 
 static void choose(struct mi_ui *ui) {
     struct log *s = state(ui);
@@ -46,7 +56,7 @@ static void draw_entry(struct mi_ui *ui, int y, int w, const struct mi_log_view 
     struct tm tm;
     char clock[16] = "--:--:--", line[1024], clipped[1024];
     if (localtime_r(&at, &tm)) strftime(clock, sizeof clock, "%H:%M:%S", &tm);
-    snprintf(line, sizeof line, "%s%s %c %s", here ? ">" : " ", clock, "IWE"[severity(g->level)], g->text);
+    snprintf(line, sizeof line, "%s%s %c %s", here ? ">" : " ", clock, "IWE"[severity(g->level)], g -> text);
     mi_text_clip(clipped, sizeof clipped, line, w - 1);
     mi_put_attr(&ui->theme, y, 0, w, inks[severity(g->level)], here ? A_REVERSE : 0, clipped);
     if (here) ui->cursor_y = y, ui->cursor_x = 0;
@@ -60,14 +70,15 @@ static void log_draw(struct mi_ui *ui) {
     int foot = r.h > 8 ? 3 : 0, list = r.h - foot;
     if (s->at < s->top) s->top = s->at;
     if (s->at >= s->top + list) s->top = s->at - list + 1;
-    mi_putf(&ui->theme, head.y, 1, head.w - 2, MI_INK_TITLE, "run %04d   level: %s   follow: %s   %d of %zu lines   filter: %s",
-            ui->run, levels[s->level], s->follow ? "on" : "off", s->n, ui->view ? ui->view->n_log : 0,
-            s->filter[0] ? s->filter : "(none)");
+    mi_putf(&ui->theme, head.y, 1, head.w - 2, MI_INK_TITLE,
+            "run %04d   level: %s   follow: %s   %d of %zu lines   filter: %s", ui->run, levels[s->level],
+            s->follow ? "on" : "off", s->n, ui->view ? ui->view->n_log : 0, s->filter[0] ? s->filter : "(none)");
     for (int k = 0; k < list && s->top + k < s->n; k++)
         draw_entry(ui, r.y + k, r.w, &ui->view->log[s->rows[s->top + k]], s->top + k == s->at);
     if (!s->n) mi_put(&ui->theme, r.y, 2, r.w - 4, MI_INK_DIM, ui->view ? "No lines." : "No run is being watched.");
     if (foot && s->n)
-        mi_wrap(&ui->theme, (struct mi_rect){r.y + list, 1, foot, r.w - 2}, MI_INK_DIM, ui->view->log[s->rows[s->at]].text);
+        mi_wrap(&ui->theme, (struct mi_rect){r.y + list, 1, foot, r.w - 2}, MI_INK_DIM,
+                ui->view->log[s->rows[s->at]].text);
 }
 
 static void filter_done(struct mi_ui *ui, int key, const char *text) {
@@ -90,25 +101,46 @@ static unsigned log_act(struct mi_ui *ui, enum mi_act act) {
     struct log *s = state(ui);
     int page = ui->layout.box[MI_BOX_A].h, at = s->at;
     switch (act) {
-    case MI_ACT_UP: at--; break;
-    case MI_ACT_DOWN: at++; break;
-    case MI_ACT_PGUP: at -= page; break;
-    case MI_ACT_PGDN: at += page; break;
-    case MI_ACT_HOME: at = 0; break;
-    case MI_ACT_END: at = s->n; break;
-    case MI_ACT_FOLLOW: s->follow = !s->follow; return MI_UI_HANDLED | MI_UI_REDRAW;
-    case MI_ACT_LEVEL: s->level = (s->level + 1) % 3; return MI_UI_HANDLED | MI_UI_REDRAW;
-    case MI_ACT_FIND_NEXT: find_problem(ui, 1); return MI_UI_HANDLED | MI_UI_REDRAW;
-    case MI_ACT_FIND_PREV: find_problem(ui, -1); return MI_UI_HANDLED | MI_UI_REDRAW;
+    case MI_ACT_UP:
+        at--;
+        break;
+    case MI_ACT_DOWN:
+        at++;
+        break;
+    case MI_ACT_PGUP:
+        at -= page;
+        break;
+    case MI_ACT_PGDN:
+        at += page;
+        break;
+    case MI_ACT_HOME:
+        at = 0;
+        break;
+    case MI_ACT_END:
+        at = s->n;
+        break;
+    case MI_ACT_FOLLOW:
+        s->follow = !s->follow;
+        return MI_UI_HANDLED | MI_UI_REDRAW;
+    case MI_ACT_LEVEL:
+        s->level = (s->level + 1) % 3;
+        return MI_UI_HANDLED | MI_UI_REDRAW;
+    case MI_ACT_FIND_NEXT:
+        find_problem(ui, 1);
+        return MI_UI_HANDLED | MI_UI_REDRAW;
+    case MI_ACT_FIND_PREV:
+        find_problem(ui, -1);
+        return MI_UI_HANDLED | MI_UI_REDRAW;
     case MI_ACT_FILTER:
         mi_popup_line(ui, "Filter", "Lines that contain (empty shows all):", s->filter, filter_done);
         return MI_UI_HANDLED | MI_UI_REDRAW;
-    default: return MI_UI_IGNORED;
+    default:
+        return MI_UI_IGNORED;
     }
     s->at = at < 0 ? 0 : at >= s->n ? s->n ? s->n - 1 : 0 : at;
     s->follow = s->at == s->n - 1; /* moving away holds the place, the last line follows again */
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 
-const struct mi_screen_desc mi_screen_log = {.title = "Log", .open = log_open, .close = log_close, .draw = log_draw,
-                                             .act = log_act};
+const struct mi_screen_desc mi_screen_log = {
+    .title = "Log", .open = log_open, .close = log_close, .draw = log_draw, .act = log_act};

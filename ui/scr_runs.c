@@ -11,17 +11,22 @@
 
 #include "ui/screen.h"
 
-struct line {           /* what is known of one run */
+struct line { /* what is known of one run */
     int number;
-    long long size;     /* of the journal when it was read; -1 never */
+    long long size; /* of the journal when it was read; -1 never */
     char state[16], what[160], started[24];
     double acc, attacc, fraction;
     size_t stages, done;
 };
 
-struct runs { struct line *line; int n, at, top; };
+struct runs {
+    struct line *line;
+    int n, at, top;
+};
 
-static struct runs *state(struct mi_ui *ui) { return ui->state[MI_SCR_RUNS]; }
+static struct runs *state(struct mi_ui *ui) {
+    return ui->state[MI_SCR_RUNS];
+}
 
 static enum mi_status runs_open(struct mi_ui *ui) {
     ui->state[MI_SCR_RUNS] = mi_calloc(1, sizeof(struct runs));
@@ -85,8 +90,10 @@ static void read_line(struct mi_ui *ui, struct line *l) {
     long long size = path && stat(path, &st) == 0 ? (long long)st.st_size : 0;
     if (size != l->size && dir) {
         struct mi_run_view *v = mi_view_open(dir, l->number);
-        if (v && mi_view_update(v, NULL) == MI_OK) describe(l, v);
-        else snprintf(l->what, sizeof l->what, "%s", mi_error_text()), snprintf(l->state, sizeof l->state, "?");
+        if (v && mi_view_update(v, NULL) == MI_OK)
+            describe(l, v);
+        else
+            snprintf(l->what, sizeof l->what, "%s", mi_error_text()), snprintf(l->state, sizeof l->state, "?");
         mi_error_clear();
         if (v) mi_view_close(v);
         l->size = size;
@@ -95,19 +102,29 @@ static void read_line(struct mi_ui *ui, struct line *l) {
     free(dir);
 }
 
-static bool going(const struct line *l) { return !strcmp(l->state, "running") || !strcmp(l->state, "paused"); }
+static bool going(const struct line *l) {
+    return !strcmp(l->state, "running") || !strcmp(l->state, "paused");
+}
 
 static void draw_line(struct mi_ui *ui, int y, int w, struct line *l, bool here) {
     const struct mi_theme *t = &ui->theme;
     char left[512], numbers[64], clipped[512], state_word[24];
     bool alive = mi_run_engine_pid(ui->ws, l->number) > 0;
-    if (going(l) && !alive) snprintf(state_word, sizeof state_word, "DIED");
-    else if (alive) snprintf(state_word, sizeof state_word, "%s %.0f%%", l->state, 100 * l->fraction);
-    else snprintf(state_word, sizeof state_word, "%s", l->state);
-    if (isnan(l->acc)) snprintf(numbers, sizeof numbers, "%7s %7s", "-", "-");
-    else snprintf(numbers, sizeof numbers, "%7.2f %7.2f", l->acc, l->attacc);
-    snprintf(left, sizeof left, "%s %04d  %-12s %-12s %s  %s", here ? ">" : l->number == ui->run ? "*" : " ", l->number, l->started,
-             state_word, numbers, l->what);
+    if (going(l) && !alive)
+        snprintf(state_word, sizeof state_word, "DIED");
+    else if (alive)
+        snprintf(state_word, sizeof state_word, "%s %.0f%%", l->state, 100 * l->fraction);
+    else
+        snprintf(state_word, sizeof state_word, "%s", l->state);
+    if (isnan(l->acc))
+        snprintf(numbers, sizeof numbers, "%7s %7s", "-", "-");
+    else
+        snprintf(numbers, sizeof numbers, "%7.2f %7.2f", l->acc, l->attacc);
+    snprintf(left, sizeof left, "%s %04d  %-12s %-12s %s  %s",
+             here                   ? ">"
+             : l->number == ui->run ? "*"
+                                    : " ",
+             l->number, l->started, state_word, numbers, l->what);
     mi_text_clip(clipped, sizeof clipped, left, w - 2);
     mi_put_attr(t, y, 1, w - 2, !strcmp(state_word, "DIED") || !strcmp(l->state, "failed") ? MI_INK_BAD : MI_INK_TEXT,
                 here ? A_REVERSE : 0, clipped);
@@ -121,10 +138,13 @@ static void draw_detail(struct mi_ui *ui, struct mi_rect r, struct line *l) {
     in.x++, in.w--;
     int used = mi_wrap(&ui->theme, in, MI_INK_TEXT, l->what), pid = mi_run_engine_pid(ui->ws, l->number);
     char *dir = mi_run_dir(ui->ws, l->number), text[160];
-    if (pid) snprintf(text, sizeof text, "engine process %d alive", pid);
-    else snprintf(text, sizeof text, "no engine running");
+    if (pid)
+        snprintf(text, sizeof text, "engine process %d alive", pid);
+    else
+        snprintf(text, sizeof text, "no engine running");
     if (used < in.h)
-        mi_putf(&ui->theme, in.y + used, in.x, in.w, MI_INK_TEXT, "%zu of %zu stages done, %s", l->done, l->stages, text);
+        mi_putf(&ui->theme, in.y + used, in.x, in.w, MI_INK_TEXT, "%zu of %zu stages done, %s", l->done, l->stages,
+                text);
     if (used + 1 < in.h && dir) mi_put(&ui->theme, in.y + used + 1, in.x, in.w, MI_INK_DIM, dir);
     if (!dir) mi_error_clear();
     free(dir);
@@ -140,8 +160,10 @@ static void runs_draw(struct mi_ui *ui) {
         read_line(ui, &s->line[s->top + k]);
         draw_line(ui, r.y + k, r.w, &s->line[s->top + k], s->top + k == s->at);
     }
-    if (!s->n) mi_put(&ui->theme, r.y, 3, r.w - 4, MI_INK_DIM, "No runs yet. Screen 1 (Setup) starts one.");
-    else if (ui->layout.box[MI_BOX_B].h) draw_detail(ui, ui->layout.box[MI_BOX_B], &s->line[s->at]);
+    if (!s->n)
+        mi_put(&ui->theme, r.y, 3, r.w - 4, MI_INK_DIM, "No runs yet. Screen 1 (Setup) starts one.");
+    else if (ui->layout.box[MI_BOX_B].h)
+        draw_detail(ui, ui->layout.box[MI_BOX_B], &s->line[s->at]);
 }
 
 static void delete_done(struct mi_ui *ui, int key, const char *text) {
@@ -152,8 +174,10 @@ static void delete_done(struct mi_ui *ui, int key, const char *text) {
         return;
     }
     if (run == ui->run) mi_ui_watch(ui, 0);
-    if (mi_run_delete(ui->ws, run) != MI_OK) mi_ui_say_error(ui);
-    else mi_ui_say(ui, "run %04d deleted; finished stages stay in the cache", run);
+    if (mi_run_delete(ui->ws, run) != MI_OK)
+        mi_ui_say_error(ui);
+    else
+        mi_ui_say(ui, "run %04d deleted; finished stages stay in the cache", run);
     mi_ui_table_stale(ui);
     runs_enter(ui);
 }
@@ -181,22 +205,45 @@ static unsigned runs_act(struct mi_ui *ui, enum mi_act act) {
     struct runs *s = state(ui);
     int run = s->n ? s->line[s->at].number : 0, page = ui->layout.box[MI_BOX_A].h, at = s->at;
     switch (act) {
-    case MI_ACT_UP: at--; break;
-    case MI_ACT_DOWN: at++; break;
-    case MI_ACT_PGUP: at -= page; break;
-    case MI_ACT_PGDN: at += page; break;
-    case MI_ACT_HOME: at = 0; break;
-    case MI_ACT_END: at = s->n - 1; break;
-    case MI_ACT_ENTER: if (run && mi_ui_watch(ui, run)) mi_ui_go(ui, MI_SCR_LIVE); break;
-    case MI_ACT_RESUME: if (run) mi_ui_resume(ui, run); break;
-    case MI_ACT_STOP: mi_ui_ask_stop(ui, run); break;
-    case MI_ACT_OPEN: if (run) open_in_setup(ui, run); break;
-    case MI_ACT_DELETE: if (run) ask_delete(ui, run); break;
-    default: return MI_UI_IGNORED;
+    case MI_ACT_UP:
+        at--;
+        break;
+    case MI_ACT_DOWN:
+        at++;
+        break;
+    case MI_ACT_PGUP:
+        at -= page;
+        break;
+    case MI_ACT_PGDN:
+        at += page;
+        break;
+    case MI_ACT_HOME:
+        at = 0;
+        break;
+    case MI_ACT_END:
+        at = s->n - 1;
+        break;
+    case MI_ACT_ENTER:
+        if (run && mi_ui_watch(ui, run)) mi_ui_go(ui, MI_SCR_LIVE);
+        break;
+    case MI_ACT_RESUME:
+        if (run) mi_ui_resume(ui, run);
+        break;
+    case MI_ACT_STOP:
+        mi_ui_ask_stop(ui, run);
+        break;
+    case MI_ACT_OPEN:
+        if (run) open_in_setup(ui, run);
+        break;
+    case MI_ACT_DELETE:
+        if (run) ask_delete(ui, run);
+        break;
+    default:
+        return MI_UI_IGNORED;
     }
     s->at = at >= s->n ? s->n ? s->n - 1 : 0 : at < 0 ? 0 : at;
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 
-const struct mi_screen_desc mi_screen_runs = {.title = "Runs", .open = runs_open, .close = runs_close,
-                                              .enter = runs_enter, .draw = runs_draw, .act = runs_act};
+const struct mi_screen_desc mi_screen_runs = {
+    .title = "Runs", .open = runs_open, .close = runs_close, .enter = runs_enter, .draw = runs_draw, .act = runs_act};

@@ -10,10 +10,16 @@
 #include "ui/screen.h"
 #include "ui/setup.h"
 
-static struct mi_setup *state(struct mi_ui *ui) { return ui->state[MI_SCR_SETUP]; }
+static struct mi_setup *state(struct mi_ui *ui) {
+    return ui->state[MI_SCR_SETUP];
+}
 
-struct mi_form *mi_setup_form(struct mi_setup *s) { return s->all ? &s->long_form : &s->short_form; }
-int *mi_setup_at(struct mi_setup *s) { return s->all ? &s->at_all : &s->at; }
+struct mi_form *mi_setup_form(struct mi_setup *s) {
+    return s->all ? &s->long_form : &s->short_form;
+}
+int *mi_setup_at(struct mi_setup *s) {
+    return s->all ? &s->at_all : &s->at;
+}
 
 /* Both forms again from the spec: chosen entries bring and take fields. The focus stays on the same setting. */
 static void rebuild(struct mi_ui *ui) {
@@ -31,7 +37,8 @@ static void rebuild(struct mi_ui *ui) {
     s->short_form = a, s->long_form = b;
     s->built_for = ui->spec;
     for (int k = 0; k < a.n; k++)
-        if (a.f[k].kind == keep.kind && !strcmp(a.f[k].section, keep.section) && !strcmp(a.f[k].label, keep.label)) s->at = k;
+        if (a.f[k].kind == keep.kind && !strcmp(a.f[k].section, keep.section) && !strcmp(a.f[k].label, keep.label))
+            s->at = k;
     for (int k = 0; k < b.n; k++)
         if (b.f[k].set && b.f[k].set == keep_all.set && !strcmp(b.f[k].section, keep_all.section)) s->at_all = k;
     if (s->at >= a.n) s->at = a.n - 1;
@@ -61,7 +68,9 @@ static void setup_enter(struct mi_ui *ui) {
     if (state(ui)->built_for != ui->spec) rebuild(ui);
 }
 
-static void setup_want(struct mi_ui *ui, struct mi_layout_want *w) { w->focus_all = state(ui)->all; }
+static void setup_want(struct mi_ui *ui, struct mi_layout_want *w) {
+    w->focus_all = state(ui)->all;
+}
 
 static const struct mi_field *focused(struct mi_ui *ui) {
     struct mi_form *f = mi_setup_form(state(ui));
@@ -69,11 +78,13 @@ static const struct mi_field *focused(struct mi_ui *ui) {
     return at >= 0 && at < f->n ? &f->f[at] : NULL;
 }
 
-/* ---- changing values --------------------------------------------------------------------------------------------------- */
+/* ---- changing values ---------------------------------------------------------------------------------- */
 
 static void settled(struct mi_ui *ui, enum mi_status s) {
-    if (s != MI_OK) mi_ui_say_error(ui);
-    else ui->message[0] = 0, rebuild(ui);
+    if (s != MI_OK)
+        mi_ui_say_error(ui);
+    else
+        ui->message[0] = 0, rebuild(ui);
     ui->dirty = true;
 }
 
@@ -99,7 +110,8 @@ static void edit_field(struct mi_ui *ui, const struct mi_field *f, const char *t
     if (complaint)
         snprintf(help, sizeof help, "%s", complaint);
     else if (s->type == MI_INT || s->type == MI_REAL)
-        snprintf(help, sizeof help, "%s. From %g to %g%s%s.", s->help, s->min, s->max, s->unit ? " " : "", s->unit ? s->unit : "");
+        snprintf(help, sizeof help, "%s. From %g to %g%s%s.", s->help, s->min, s->max, s->unit ? " " : "",
+                 s->unit ? s->unit : "");
     else
         snprintf(help, sizeof help, "%s.", s->help);
     mi_popup_line(ui, title, help, text, line_done);
@@ -139,7 +151,8 @@ static void open_picks(struct mi_ui *ui, const struct mi_field *f) {
     }
     for (size_t k = 0; p && many && k < extra; k++)
         if (strchr(choices[k], '+')) {
-            p[count] = (struct mi_pick){mi_strdup(choices[k]), mi_strdup("combination"), mi_strdup("Used together"), true};
+            p[count] =
+                (struct mi_pick){mi_strdup(choices[k]), mi_strdup("combination"), mi_strdup("Used together"), true};
             count++;
         }
     mi_list_free(choices, entries ? extra : n);
@@ -158,8 +171,10 @@ static unsigned press(struct mi_ui *ui) {
     struct mi_setup *s = state(ui);
     if (!f) return MI_UI_HANDLED;
     if (f->kind == MI_FIELD_BUTTON) {
-        if (strcmp(f->label, "Start")) s->all = true;
-        else mi_ui_launch(ui);
+        if (strcmp(f->label, "Start"))
+            s->all = true;
+        else
+            mi_ui_launch(ui);
     } else if (f->kind == MI_FIELD_ENTRY || f->kind == MI_FIELD_ENTRIES || f->set->type == MI_CHOICE) {
         open_picks(ui, f);
     } else if (f->set->type == MI_BOOL) {
@@ -170,13 +185,15 @@ static unsigned press(struct mi_ui *ui) {
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------------- */
+/* ---- files -------------------------------------------------------------------------------------------- */
 
 static void save_done(struct mi_ui *ui, int key, const char *path) {
     if (key != '\n' || !*path) return;
     char *text = mi_spec_write(ui->spec), *full = mi_path_resolve(".", path);
-    if (text && full && mi_write_file(full, text, strlen(text)) == MI_OK) mi_ui_say(ui, "saved to %s", full);
-    else mi_ui_say_error(ui);
+    if (text && full && mi_write_file(full, text, strlen(text)) == MI_OK)
+        mi_ui_say(ui, "saved to %s", full);
+    else
+        mi_ui_say_error(ui);
     free(text);
     free(full);
 }
@@ -195,7 +212,7 @@ static void open_done(struct mi_ui *ui, int key, const char *path) {
     free(full);
 }
 
-/* ---- moving -------------------------------------------------------------------------------------------------------------- */
+/* ---- moving ------------------------------------------------------------------------------------------- */
 
 static unsigned move_focus(struct mi_ui *ui, int by, bool wrap) {
     struct mi_form *f = mi_setup_form(state(ui));
@@ -211,48 +228,82 @@ static unsigned move_focus(struct mi_ui *ui, int by, bool wrap) {
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 
+static unsigned move_act(struct mi_ui *ui, enum mi_act act) {
+    switch (act) {
+    case MI_ACT_UP:
+        return move_focus(ui, -1, false);
+    case MI_ACT_DOWN:
+        return move_focus(ui, 1, false);
+    case MI_ACT_NEXT:
+        return move_focus(ui, 1, true);
+    case MI_ACT_PREV:
+        return move_focus(ui, -1, true);
+    case MI_ACT_PGUP:
+        return move_focus(ui, -10, false);
+    case MI_ACT_PGDN:
+        return move_focus(ui, 10, false);
+    case MI_ACT_HOME:
+        return move_focus(ui, -10000, false);
+    case MI_ACT_END:
+        return move_focus(ui, 10000, false);
+    default:
+        return MI_UI_IGNORED;
+    }
+}
+
 static unsigned setup_act(struct mi_ui *ui, enum mi_act act) {
     const struct mi_field *f = focused(ui);
     struct mi_setup *s = state(ui);
     bool set = f && f->set;
     switch (act) {
-    case MI_ACT_UP: return move_focus(ui, -1, false);
-    case MI_ACT_DOWN: return move_focus(ui, 1, false);
-    case MI_ACT_NEXT: return move_focus(ui, 1, true);
-    case MI_ACT_PREV: return move_focus(ui, -1, true);
-    case MI_ACT_PGUP: return move_focus(ui, -10, false);
-    case MI_ACT_PGDN: return move_focus(ui, 10, false);
-    case MI_ACT_HOME: return move_focus(ui, -10000, false);
-    case MI_ACT_END: return move_focus(ui, 10000, false);
     case MI_ACT_LEFT:
     case MI_ACT_RIGHT:
-        if (set) settled(ui, mi_field_step(ui->spec, f, act == MI_ACT_LEFT ? -1 : 1));
-        else return move_focus(ui, act == MI_ACT_LEFT ? -1 : 1, false);
+        if (set)
+            settled(ui, mi_field_step(ui->spec, f, act == MI_ACT_LEFT ? -1 : 1));
+        else
+            return move_focus(ui, act == MI_ACT_LEFT ? -1 : 1, false);
         break;
     case MI_ACT_TOGGLE:
-        if (set && f->set->type == MI_BOOL) settled(ui, mi_field_step(ui->spec, f, 1));
-        else return press(ui);
+        if (set && f->set->type == MI_BOOL)
+            settled(ui, mi_field_step(ui->spec, f, 1));
+        else
+            return press(ui);
         break;
-    case MI_ACT_ENTER: return press(ui);
-    case MI_ACT_TYPE: if (set) edit_field(ui, f, mi_field_value(ui->spec, f), NULL); break;
-    case MI_ACT_RESET: if (set) settled(ui, mi_spec_set(ui->spec, f->section, f->set->name, f->set->def)); break;
-    case MI_ACT_START: mi_ui_launch(ui); break;
-    case MI_ACT_ALL: s->all = !s->all; break;
+    case MI_ACT_ENTER:
+        return press(ui);
+    case MI_ACT_TYPE:
+        if (set) edit_field(ui, f, mi_field_value(ui->spec, f), NULL);
+        break;
+    case MI_ACT_RESET:
+        if (set) settled(ui, mi_spec_set(ui->spec, f->section, f->set->name, f->set->def));
+        break;
+    case MI_ACT_START:
+        mi_ui_launch(ui);
+        break;
+    case MI_ACT_ALL:
+        s->all = !s->all;
+        break;
     case MI_ACT_BACK:
         if (!s->all) return MI_UI_IGNORED;
         s->all = false;
         break;
     case MI_ACT_SAVE:
-        mi_popup_line(ui, "Save experiment", "File to write, as a spec that `midre run FILE` takes:", "experiment.ini", save_done);
+        mi_popup_line(ui, "Save experiment", "File to write, as a spec that `midre run FILE` takes:", "experiment.ini",
+                      save_done);
         break;
     case MI_ACT_OPEN:
         mi_popup_line(ui, "Open experiment", "Spec file to read:", ui->spec->path ? ui->spec->path : "", open_done);
         break;
-    default: return MI_UI_IGNORED;
+    default:
+        return move_act(ui, act);
     }
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 
-const struct mi_screen_desc mi_screen_setup = {.title = "Setup", .open = setup_open, .close = setup_close,
-                                               .enter = setup_enter, .want = setup_want, .draw = mi_setup_draw,
+const struct mi_screen_desc mi_screen_setup = {.title = "Setup",
+                                               .open = setup_open,
+                                               .close = setup_close,
+                                               .enter = setup_enter,
+                                               .want = setup_want,
+                                               .draw = mi_setup_draw,
                                                .act = setup_act};

@@ -12,23 +12,27 @@
 #include "ui/term.h"
 
 struct tab {
-    int at, top, column;   /* focused row, first row shown, chosen column */
-    int sort;              /* column sorted by, -1 = the table's own order */
+    int at, top, column; /* focused row, first row shown, chosen column */
+    int sort;            /* column sorted by, -1 = the table's own order */
     bool descending, no_published;
     char filter[128];
-    int *rows;             /* indices into the table, shown ones in order */
+    int *rows; /* indices into the table, shown ones in order */
     int n;
     const struct mi_row *built_rows;
     size_t built_n;
     bool stale;
 };
 
-static const struct { const char *name; int width; } columns[] = {
-    {"defense", 15}, {"attack", 8}, {"model", 10}, {"data", 10}, {"Acc", 6}, {"AttAcc", 6},
-    {"Δ", 7}, {"KNN", 8}, {"δ_eval", 8}, {"δ_face", 7}, {"FID", 7}, {"source", 8}};
+static const struct {
+    const char *name;
+    int width;
+} columns[] = {{"defense", 15}, {"attack", 8}, {"model", 10}, {"data", 10},  {"Acc", 6}, {"AttAcc", 6},
+               {"Δ", 7},        {"KNN", 8},    {"δ_eval", 8}, {"δ_face", 7}, {"FID", 7}, {"source", 8}};
 #define N_COLUMNS ((int)(sizeof columns / sizeof *columns))
 
-static struct tab *state(struct mi_ui *ui) { return ui->state[MI_SCR_TABLE]; }
+static struct tab *state(struct mi_ui *ui) {
+    return ui->state[MI_SCR_TABLE];
+}
 
 static enum mi_status table_open(struct mi_ui *ui) {
     struct tab *s = mi_calloc(1, sizeof *s);
@@ -48,11 +52,12 @@ static void table_enter(struct mi_ui *ui) {
     state(ui)->stale = true;
 }
 
-/* ---- cells ------------------------------------------------------------------------------------------------------------------ */
+/* ---- cells -------------------------------------------------------------------------------------------- */
 
 static double number(const struct mi_row *r, int column) {
     const struct mi_score_view *s = &r->s;
-    const double v[] = {NAN, NAN, NAN, NAN, s->acc, s->attacc, s->tradeoff, s->knn, s->delta_eval, s->delta_face, s->fid, NAN};
+    const double v[] = {NAN,         NAN,    NAN,           NAN,           s->acc, s->attacc,
+                        s->tradeoff, s->knn, s->delta_eval, s->delta_face, s->fid, NAN};
     return v[column];
 }
 
@@ -125,7 +130,7 @@ static const struct mi_table *chosen_rows(struct mi_ui *ui) {
     return t;
 }
 
-/* ---- drawing ---------------------------------------------------------------------------------------------------------------- */
+/* ---- drawing ------------------------------------------------------------------------------------------ */
 
 /* Columns that fit: text ones first, then numbers; always the source. Returns how many, widths spread. */
 static int fitting(int width, int *out) {
@@ -147,7 +152,8 @@ static int width_of(int screen, int column) {
     return w + (spare / 5 > 12 ? 12 : spare / 5);
 }
 
-static void draw_cells(struct mi_ui *ui, int y, struct mi_rect in, const struct mi_row *r, const int *col, int n, bool here) {
+static void draw_cells(struct mi_ui *ui, int y, struct mi_rect in, const struct mi_row *r, const int *col, int n,
+                       bool here) {
     const struct mi_theme *t = &ui->theme;
     int x = in.x + 3;
     mi_put_attr(t, y, in.x, 1, MI_INK_TEXT, 0, here ? ">" : " ");
@@ -176,7 +182,8 @@ static void draw_list(struct mi_ui *ui, const struct mi_table *t) {
         char head[32];
         snprintf(head, sizeof head, "%s%s", columns[c].name, s->sort == c ? s->descending ? "▼" : "▲" : "");
         int pad = num && mi_text_width(head) < w ? w - mi_text_width(head) : 0;
-        mi_put_attr(&ui->theme, in.y, x + pad, w - pad, MI_INK_TITLE, c == s->column ? A_UNDERLINE | A_REVERSE : A_UNDERLINE, head);
+        mi_put_attr(&ui->theme, in.y, x + pad, w - pad, MI_INK_TITLE,
+                    c == s->column ? A_UNDERLINE | A_REVERSE : A_UNDERLINE, head);
         x += w + 1;
     }
     if (s->at < s->top) s->top = s->at;
@@ -201,8 +208,10 @@ static void draw_mark(struct mi_ui *ui, struct mi_rect in, const struct mi_plot 
     cell_text(r, 0, label, sizeof label);
     int x = in.x + 5 + c, room = in.x + in.w - x - 2, w = mi_text_width(label);
     mi_put(&ui->theme, in.y + y, x, 1, r->published ? MI_INK_TEXT : MI_INK_S1, r->published ? "○" : "●");
-    if (w <= room) mi_put_attr(&ui->theme, in.y + y, x + 2, w, MI_INK_TEXT, here ? A_REVERSE : 0, label);
-    else mi_put_attr(&ui->theme, in.y + y, x - 1 - w, w, MI_INK_TEXT, here ? A_REVERSE : 0, label);
+    if (w <= room)
+        mi_put_attr(&ui->theme, in.y + y, x + 2, w, MI_INK_TEXT, here ? A_REVERSE : 0, label);
+    else
+        mi_put_attr(&ui->theme, in.y + y, x - 1 - w, w, MI_INK_TEXT, here ? A_REVERSE : 0, label);
 }
 
 static void draw_scatter(struct mi_ui *ui, const struct mi_table *t) {
@@ -237,15 +246,18 @@ static void table_draw(struct mi_ui *ui) {
     const struct mi_table *t = chosen_rows(ui);
     struct mi_rect head = ui->layout.box[MI_BOX_HEAD];
     if (!t) return;
-    mi_putf(&ui->theme, head.y, 1, head.w - 2, MI_INK_TEXT, "%d of %zu rows   sort: %s%s   filter: %s   ● measured ○ published%s", s->n,
-            t->n, s->sort < 0 ? "as it comes" : columns[s->sort].name, s->sort >= 0 && s->descending ? " (falling)" : "",
+    mi_putf(&ui->theme, head.y, 1, head.w - 2, MI_INK_TEXT,
+            "%d of %zu rows   sort: %s%s   filter: %s   ● measured ○ published%s", s->n, t->n,
+            s->sort < 0 ? "as it comes" : columns[s->sort].name, s->sort >= 0 && s->descending ? " (falling)" : "",
             s->filter[0] ? s->filter : "(none)", s->no_published ? " (hidden)" : "");
     draw_list(ui, t);
     draw_scatter(ui, t);
-    if (!s->n) mi_put(&ui->theme, ui->layout.box[MI_TABLE_LIST].y + 2, 4, 60, MI_INK_DIM, "No rows. Finished runs appear here.");
+    if (!s->n)
+        mi_put(&ui->theme, ui->layout.box[MI_TABLE_LIST].y + 2, 4, 60, MI_INK_DIM,
+               "No rows. Finished runs appear here.");
 }
 
-/* ---- keys ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- keys --------------------------------------------------------------------------------------------- */
 
 static void filter_done(struct mi_ui *ui, int key, const char *text) {
     if (key != '\n') return;
@@ -254,27 +266,35 @@ static void filter_done(struct mi_ui *ui, int key, const char *text) {
 }
 
 static void export_done(struct mi_ui *ui, int key, const char *path) {
-    static const struct { const char *end; enum mi_table_format f; } formats[] = {
+    static const struct {
+        const char *end;
+        enum mi_table_format f;
+    } formats[] = {
         {".md", MI_TABLE_MARKDOWN}, {".csv", MI_TABLE_CSV}, {".tex", MI_TABLE_LATEX}, {".txt", MI_TABLE_TEXT}};
     enum mi_table_format f = MI_TABLE_TEXT;
     if (key != '\n' || !*path || !ui->table_ready) return;
     for (size_t k = 0; k < 4; k++)
-        if (strlen(path) > 4 && mi_contains(path + strlen(path) - strlen(formats[k].end), formats[k].end)) f = formats[k].f;
+        if (strlen(path) > 4 && mi_contains(path + strlen(path) - strlen(formats[k].end), formats[k].end))
+            f = formats[k].f;
     char *full = mi_path_resolve(".", path), *bytes = NULL;
     size_t n = 0;
     FILE *out = open_memstream(&bytes, &n);
-    enum mi_status st = full && out ? mi_table_print(&ui->table, f, out, 200) : mi_fail(MI_E_NOMEM, "no memory for the export");
+    enum mi_status st =
+        full && out ? mi_table_print(&ui->table, f, out, 200) : mi_fail(MI_E_NOMEM, "no memory for the export");
     if (out && fclose(out) != 0 && st == MI_OK) st = mi_fail(MI_E_NOMEM, "no memory for the export");
     if (st == MI_OK) st = mi_write_file(full, bytes, n);
-    if (st == MI_OK) mi_ui_say(ui, "all %zu rows saved to %s", ui->table.n, full);
-    else mi_ui_say_error(ui);
+    if (st == MI_OK)
+        mi_ui_say(ui, "all %zu rows saved to %s", ui->table.n, full);
+    else
+        mi_ui_say_error(ui);
     free(full);
     free(bytes);
 }
 
 static const struct mi_row *focused(struct mi_ui *ui) {
     struct tab *s = state(ui);
-    return ui->table_ready && s->n && s->at < s->n && s->built_rows == ui->table.rows ? &ui->table.rows[s->rows[s->at]] : NULL;
+    return ui->table_ready && s->n && s->at < s->n && s->built_rows == ui->table.rows ? &ui->table.rows[s->rows[s->at]]
+                                                                                      : NULL;
 }
 
 static void copy_row(struct mi_ui *ui) {
@@ -294,39 +314,75 @@ static void copy_row(struct mi_ui *ui) {
 static void open_run(struct mi_ui *ui) {
     const struct mi_row *r = focused(ui);
     if (!r) return;
-    if (r->published) mi_ui_say(ui, "a published row (%s): there is no run to watch", r->source ? r->source : "");
-    else if (mi_ui_watch(ui, r->run)) mi_ui_go(ui, MI_SCR_GALLERY);
+    if (r->published)
+        mi_ui_say(ui, "a published row (%s): there is no run to watch", r->source ? r->source : "");
+    else if (mi_ui_watch(ui, r->run))
+        mi_ui_go(ui, MI_SCR_GALLERY);
 }
 
-static void move_to(struct tab *s, int at) { s->at = at < 0 ? 0 : at >= s->n ? s->n ? s->n - 1 : 0 : at; }
+static void move_to(struct tab *s, int at) {
+    s->at = at < 0 ? 0 : at >= s->n ? s->n ? s->n - 1 : 0 : at;
+}
 
 static unsigned table_act(struct mi_ui *ui, enum mi_act act) {
     struct tab *s = state(ui);
     switch (act) {
-    case MI_ACT_UP: move_to(s, s->at - 1); break;
-    case MI_ACT_DOWN: move_to(s, s->at + 1); break;
-    case MI_ACT_PGUP: move_to(s, s->at - 10); break;
-    case MI_ACT_PGDN: move_to(s, s->at + 10); break;
-    case MI_ACT_HOME: move_to(s, 0); break;
-    case MI_ACT_END: move_to(s, s->n); break;
-    case MI_ACT_LEFT: s->column = (s->column + N_COLUMNS - 1) % N_COLUMNS; break;
-    case MI_ACT_RIGHT: s->column = (s->column + 1) % N_COLUMNS; break;
+    case MI_ACT_UP:
+        move_to(s, s->at - 1);
+        break;
+    case MI_ACT_DOWN:
+        move_to(s, s->at + 1);
+        break;
+    case MI_ACT_PGUP:
+        move_to(s, s->at - 10);
+        break;
+    case MI_ACT_PGDN:
+        move_to(s, s->at + 10);
+        break;
+    case MI_ACT_HOME:
+        move_to(s, 0);
+        break;
+    case MI_ACT_END:
+        move_to(s, s->n);
+        break;
+    case MI_ACT_LEFT:
+        s->column = (s->column + N_COLUMNS - 1) % N_COLUMNS;
+        break;
+    case MI_ACT_RIGHT:
+        s->column = (s->column + 1) % N_COLUMNS;
+        break;
     case MI_ACT_SORT:
         s->sort = s->sort == s->column ? -1 : s->column;
         s->stale = true;
         break;
-    case MI_ACT_REVERSE: s->descending = !s->descending, s->stale = true; break;
-    case MI_ACT_PUBLISHED: s->no_published = !s->no_published, s->stale = true; break;
-    case MI_ACT_FILTER: mi_popup_line(ui, "Filter", "Rows that contain (empty shows all):", s->filter, filter_done); break;
-    case MI_ACT_ENTER: open_run(ui); break;
-    case MI_ACT_COPY: copy_row(ui); break;
-    case MI_ACT_EXPORT:
-        mi_popup_line(ui, "Save table", "File; the ending chooses the form (.md .csv .tex .txt):", "table.md", export_done);
+    case MI_ACT_REVERSE:
+        s->descending = !s->descending, s->stale = true;
         break;
-    default: return MI_UI_IGNORED;
+    case MI_ACT_PUBLISHED:
+        s->no_published = !s->no_published, s->stale = true;
+        break;
+    case MI_ACT_FILTER:
+        mi_popup_line(ui, "Filter", "Rows that contain (empty shows all):", s->filter, filter_done);
+        break;
+    case MI_ACT_ENTER:
+        open_run(ui);
+        break;
+    case MI_ACT_COPY:
+        copy_row(ui);
+        break;
+    case MI_ACT_EXPORT:
+        mi_popup_line(ui, "Save table", "File; the ending chooses the form (.md .csv .tex .txt):", "table.md",
+                      export_done);
+        break;
+    default:
+        return MI_UI_IGNORED;
     }
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 
-const struct mi_screen_desc mi_screen_table = {.title = "Table", .open = table_open, .close = table_close,
-                                               .enter = table_enter, .draw = table_draw, .act = table_act};
+const struct mi_screen_desc mi_screen_table = {.title = "Table",
+                                               .open = table_open,
+                                               .close = table_close,
+                                               .enter = table_enter,
+                                               .draw = table_draw,
+                                               .act = table_act};

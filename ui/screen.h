@@ -24,39 +24,39 @@ struct mi_ui {
     struct mi_pics *pics;
     struct mi_layout layout;
     struct mi_popup popup;
-    enum mi_screen screen, before;       /* shown; the one Esc goes back to */
-    void *state[MI_SCR_COUNT];           /* each screen's own */
-    struct mi_spec *spec;                /* what Setup edits; never NULL */
-    struct mi_run_view *view;            /* the run being watched, or NULL */
-    int run;                             /* its number, 0 = none */
-    int child, child_run;                /* an engine this program started and that has not ended yet; 0 = none */
+    enum mi_screen screen, before; /* shown; the one Esc goes back to */
+    void *state[MI_SCR_COUNT];     /* each screen's own */
+    struct mi_spec *spec;          /* what Setup edits; never NULL */
+    struct mi_run_view *view;      /* the run being watched, or NULL */
+    int run;                       /* its number, 0 = none */
+    int child, child_run;          /* an engine this program started and that has not ended yet; 0 = none */
     bool engine_alive, frozen, dirty, leave, gone; /* gone: the terminal hung up */
     double now, last_key, last_draw, message_until, interrupted, resized;
     char message[256];
     bool message_bad;
     int colour_limit;
-    int cursor_y, cursor_x;              /* where the focus is, for screen readers */
+    int cursor_y, cursor_x; /* where the focus is, for screen readers */
     bool cursor_on;
-    char last_words[240];                /* end of engine.log of a run that died, "" otherwise */
-    char *stderr_path;                   /* where fd 2 went */
-    struct mi_table table;               /* see mi_ui_table */
+    char last_words[240];  /* end of engine.log of a run that died, "" otherwise */
+    char *stderr_path;     /* where fd 2 went */
+    struct mi_table table; /* see mi_ui_table */
     bool table_ready;
-    size_t table_scores;                 /* scores of the watched run when it was built */
+    size_t table_scores; /* scores of the watched run when it was built */
     unsigned frames;
 };
 
 struct mi_screen_desc {
     const char *title;
-    enum mi_status (*open)(struct mi_ui *ui);       /* makes state[] */
+    enum mi_status (*open)(struct mi_ui *ui); /* makes state[] */
     void (*close)(struct mi_ui *ui);
-    void (*enter)(struct mi_ui *ui);                /* shown now; NULL = nothing to do */
-    void (*tick)(struct mi_ui *ui);                 /* the run's view changed, shown or not; NULL */
-    void (*want)(struct mi_ui *ui, struct mi_layout_want *w);  /* NULL = defaults */
+    void (*enter)(struct mi_ui *ui);                          /* shown now; NULL = nothing to do */
+    void (*tick)(struct mi_ui *ui);                           /* the run's view changed, shown or not; NULL */
+    void (*want)(struct mi_ui *ui, struct mi_layout_want *w); /* NULL = defaults */
     void (*draw)(struct mi_ui *ui);
     unsigned (*act)(struct mi_ui *ui, enum mi_act act);
 };
-extern const struct mi_screen_desc mi_screen_setup, mi_screen_live, mi_screen_gallery, mi_screen_table,
-    mi_screen_runs, mi_screen_log;
+extern const struct mi_screen_desc mi_screen_setup, mi_screen_live, mi_screen_gallery, mi_screen_table, mi_screen_runs,
+    mi_screen_log;
 const struct mi_screen_desc *mi_screen_at(enum mi_screen s);
 
 /* ---- what screens ask of the loop (app.c, session.c) ---- */

@@ -73,8 +73,10 @@ bool mi_ui_check_engine(struct mi_ui *ui) {
     bool before = ui->engine_alive, first = !ui->last_words[0];
     enum mi_ink ink;
     ui->engine_alive = mi_ui_alive(ui, ui->run);
-    if (strcmp(mi_ui_state_word(ui, &ink), "DIED")) ui->last_words[0] = 0;
-    else if (first) read_last_words(ui);
+    if (strcmp(mi_ui_state_word(ui, &ink), "DIED"))
+        ui->last_words[0] = 0;
+    else if (first)
+        read_last_words(ui);
     return before != ui->engine_alive;
 }
 
@@ -178,9 +180,14 @@ void mi_ui_quit(struct mi_ui *ui) {
 }
 
 const char *mi_ui_state_word(const struct mi_ui *ui, enum mi_ink *ink) {
-    static const struct { const char *state, *word; enum mi_ink ink; } words[] = {
-        {"running", "RUNNING", MI_INK_ACCENT}, {"paused", "PAUSED", MI_INK_WARN}, {"stopped", "STOPPED", MI_INK_WARN},
-        {"done", "DONE", MI_INK_GOOD},         {"failed", "FAILED", MI_INK_BAD}};
+    static const struct {
+        const char *state, *word;
+        enum mi_ink ink;
+    } words[] = {{"running", "RUNNING", MI_INK_ACCENT},
+                 {"paused", "PAUSED", MI_INK_WARN},
+                 {"stopped", "STOPPED", MI_INK_WARN},
+                 {"done", "DONE", MI_INK_GOOD},
+                 {"failed", "FAILED", MI_INK_BAD}};
     const char *s = ui->view && ui->view->state ? ui->view->state : NULL;
     *ink = MI_INK_DIM;
     if (!ui->view) return "no run";
@@ -198,7 +205,9 @@ const char *mi_ui_state_word(const struct mi_ui *ui, enum mi_ink *ink) {
     return "STARTING";
 }
 
-void mi_ui_table_stale(struct mi_ui *ui) { ui->table_ready = false; }
+void mi_ui_table_stale(struct mi_ui *ui) {
+    ui->table_ready = false;
+}
 
 const struct mi_table *mi_ui_table(struct mi_ui *ui) {
     size_t scores = ui->view ? ui->view->n_scores : 0;

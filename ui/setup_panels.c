@@ -36,7 +36,8 @@ static void draw_field(struct mi_ui *ui, struct mi_rect row, const struct mi_fie
     mi_putf(t, row.y, row.x, label_w + 2, MI_INK_TEXT, "%s%s", here ? ">" : " ", f->label);
     int x = row.x + label_w + 2;
     bool changed = s && strcmp(v, s->def ? s->def : "");
-    mi_put_attr(t, row.y, x, row.x + row.w - x, MI_INK_TEXT, (here ? A_REVERSE : 0) | (changed && !here ? A_BOLD : 0), line);
+    mi_put_attr(t, row.y, x, row.x + row.w - x, MI_INK_TEXT, (here ? A_REVERSE : 0) | (changed && !here ? A_BOLD : 0),
+                line);
     if (here) ui->cursor_y = row.y, ui->cursor_x = x;
 }
 
@@ -46,7 +47,8 @@ static void draw_buttons(struct mi_ui *ui, struct mi_rect row, const struct mi_f
         if (form->f[k].kind != MI_FIELD_BUTTON) continue;
         char label[64];
         snprintf(label, sizeof label, "[ %s ]", form->f[k].label);
-        int w = mi_put_attr(&ui->theme, row.y, x, row.x + row.w - x, MI_INK_ACCENT, k == at ? A_REVERSE | A_BOLD : 0, label);
+        int w = mi_put_attr(&ui->theme, row.y, x, row.x + row.w - x, MI_INK_ACCENT, k == at ? A_REVERSE | A_BOLD : 0,
+                            label);
         if (k == at) ui->cursor_y = row.y, ui->cursor_x = x;
         x += w + 2;
     }
@@ -72,7 +74,7 @@ static void draw_form(struct mi_ui *ui, struct mi_rect r, struct mi_form *form, 
     if (buttons) draw_buttons(ui, (struct mi_rect){in.y + in.h - 1, in.x, 1, in.w}, form, at);
 }
 
-/* ---- help of the focus --------------------------------------------------------------------------------------------------- */
+/* ---- help of the focus -------------------------------------------------------------------------------- */
 
 static void help_entry(struct mi_ui *ui, struct mi_rect *in, const struct mi_field *f) {
     const char *v = mi_field_value(ui->spec, f);
@@ -106,7 +108,8 @@ static void help_setting(struct mi_ui *ui, struct mi_rect *in, const struct mi_f
     int used = mi_wrap(&ui->theme, *in, MI_INK_TEXT, text);
     in->y += used, in->h -= used;
     if (s->type == MI_INT || s->type == MI_REAL)
-        snprintf(text, sizeof text, "%g to %g%s%s, default %s", s->min, s->max, s->unit ? " " : "", s->unit ? s->unit : "", s->def);
+        snprintf(text, sizeof text, "%g to %g%s%s, default %s", s->min, s->max, s->unit ? " " : "",
+                 s->unit ? s->unit : "", s->def);
     else if (s->type == MI_CHOICE)
         snprintf(text, sizeof text, "one of %s, default %s", s->choices, s->def);
     else
@@ -120,7 +123,8 @@ static void help_setting(struct mi_ui *ui, struct mi_rect *in, const struct mi_f
 static void help_start(struct mi_ui *ui, struct mi_rect *in) {
     const struct mi_spec *s = ui->spec;
     char text[160];
-    snprintf(text, sizeof text, "Enter starts the experiment: %zu row%s of the table.", s->n_cells, s->n_cells == 1 ? "" : "s");
+    snprintf(text, sizeof text, "Enter starts the experiment: %zu row%s of the table.", s->n_cells,
+             s->n_cells == 1 ? "" : "s");
     int used = mi_wrap(&ui->theme, *in, MI_INK_TEXT, text) + 1;
     in->y += used, in->h -= used;
     for (size_t k = 0; k < s->n_cells && in->h > 3; k++, in->y++, in->h--) {
@@ -128,9 +132,10 @@ static void help_start(struct mi_ui *ui, struct mi_rect *in) {
         mi_putf(&ui->theme, in->y, in->x, in->w, MI_INK_ACCENT, "· %s", text);
     }
     in->y++, in->h--;
-    mi_wrap(&ui->theme, *in, MI_INK_DIM,
-            "The run is its own process: it goes on when this screen is closed. Stages that are in the cache already cost "
-            "nothing.");
+    mi_wrap(
+        &ui->theme, *in, MI_INK_DIM,
+        "The run is its own process: it goes on when this screen is closed. Stages that are in the cache already cost "
+        "nothing.");
 }
 
 static void draw_help(struct mi_ui *ui, struct mi_rect r, const struct mi_field *f) {
@@ -143,7 +148,8 @@ static void draw_help(struct mi_ui *ui, struct mi_rect r, const struct mi_field 
         in.x += 2, in.w -= 3;
     }
     if (f->kind == MI_FIELD_BUTTON && strcmp(f->label, "Start"))
-        mi_wrap(&ui->theme, in, MI_INK_TEXT, "Every setting of every section and of the chosen entries. Esc or a comes back.");
+        mi_wrap(&ui->theme, in, MI_INK_TEXT,
+                "Every setting of every section and of the chosen entries. Esc or a comes back.");
     else if (f->kind == MI_FIELD_BUTTON)
         help_start(ui, &in);
     else {
@@ -152,17 +158,20 @@ static void draw_help(struct mi_ui *ui, struct mi_rect r, const struct mi_field 
     }
 }
 
-/* ---- published rows -------------------------------------------------------------------------------------------------------- */
+/* ---- published rows ----------------------------------------------------------------------------------- */
 
 static void number(char *out, size_t size, double v, const char *none) {
-    if (isnan(v)) snprintf(out, size, "%s", none);
-    else snprintf(out, size, "%.2f", v);
+    if (isnan(v))
+        snprintf(out, size, "%s", none);
+    else
+        snprintf(out, size, "%.2f", v);
 }
 
 static bool of_this_choice(const struct mi_ui *ui, const struct mi_row *row) {
     for (size_t k = 0; k < ui->spec->n_cells; k++) {
         const struct mi_cell *c = &ui->spec->cells[k];
-        if (row->s.attack && row->s.model && !strcmp(row->s.attack, c->attack) && !strcmp(row->s.model, c->model)) return true;
+        if (row->s.attack && row->s.model && !strcmp(row->s.attack, c->attack) && !strcmp(row->s.model, c->model))
+            return true;
     }
     return false;
 }
@@ -173,8 +182,8 @@ static void draw_published(struct mi_ui *ui, struct mi_rect r) {
     const struct mi_table *table = mi_ui_table(ui);
     int y = in.y + 1, shown = 0;
     if (!table || in.h < 2) return;
-    mi_putf(t, in.y, in.x + 1, in.w - 1, MI_INK_DIM, "%-18s %-10s %8s %8s %8s  %s", "defense", "model", "Acc", "AttAcc", "trade-off",
-            "source");
+    mi_putf(t, in.y, in.x + 1, in.w - 1, MI_INK_DIM, "%-18s %-10s %8s %8s %8s  %s", "defense", "model", "Acc", "AttAcc",
+            "trade-off", "source");
     for (size_t k = 0; k < table->n && y < in.y + in.h; k++) {
         const struct mi_row *row = &table->rows[k];
         char acc[24], att[24], delta[24];
@@ -182,11 +191,14 @@ static void draw_published(struct mi_ui *ui, struct mi_rect r) {
         number(acc, sizeof acc, row->s.acc, "-");
         number(att, sizeof att, row->s.attacc, "-");
         number(delta, sizeof delta, row->s.tradeoff, row->s.overpriced ? "OP" : "-");
-        mi_putf(t, y++, in.x + 1, in.w - 1, MI_INK_TEXT, "%-18.18s %-10.10s %8s %8s %8s  %s %s", row->s.defense ? row->s.defense : "",
-                row->s.model, acc, att, delta, row->source ? row->source : "", row->s.data ? row->s.data : "");
+        mi_putf(t, y++, in.x + 1, in.w - 1, MI_INK_TEXT, "%-18.18s %-10.10s %8s %8s %8s  %s %s",
+                row->s.defense ? row->s.defense : "", row->s.model, acc, att, delta, row->source ? row->source : "",
+                row->s.data ? row->s.data : "");
         shown++;
     }
-    if (!shown) mi_put(t, y, in.x + 1, in.w - 1, MI_INK_DIM, "The paper has no rows for it; screen 4 shows all published rows.");
+    if (!shown)
+        mi_put(t, y, in.x + 1, in.w - 1, MI_INK_DIM,
+               "The paper has no rows for it; screen 4 shows all published rows.");
 }
 
 void mi_setup_draw(struct mi_ui *ui) {
@@ -194,9 +206,11 @@ void mi_setup_draw(struct mi_ui *ui) {
     const struct mi_layout *l = &ui->layout;
     struct mi_form *form = mi_setup_form(s);
     int at = *mi_setup_at(s);
-    if (l->box[MI_SETUP_FORM].h) draw_form(ui, l->box[MI_SETUP_FORM], &s->short_form, s->at, &s->top, !s->all, "Experiment");
+    if (l->box[MI_SETUP_FORM].h)
+        draw_form(ui, l->box[MI_SETUP_FORM], &s->short_form, s->at, &s->top, !s->all, "Experiment");
     if (l->box[MI_SETUP_ALL].h)
-        draw_form(ui, l->box[MI_SETUP_ALL], &s->long_form, s->at_all, &s->top_all, s->all, s->all ? "All settings" : "All settings (a)");
+        draw_form(ui, l->box[MI_SETUP_ALL], &s->long_form, s->at_all, &s->top_all, s->all,
+                  s->all ? "All settings" : "All settings (a)");
     if (l->box[MI_SETUP_HELP].h) draw_help(ui, l->box[MI_SETUP_HELP], at < form->n ? &form->f[at] : NULL);
     if (l->box[MI_SETUP_PUBLISHED].h) draw_published(ui, l->box[MI_SETUP_PUBLISHED]);
 }

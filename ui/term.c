@@ -23,9 +23,12 @@ static char seq[256];
 static size_t seq_n;
 static double seq_since;
 
-static const struct { int sig; char byte; unsigned bit; } signals[] = {
-    {SIGWINCH, 'w', MI_SIG_RESIZE}, {SIGHUP, 'h', MI_SIG_LEAVE},  {SIGTERM, 't', MI_SIG_LEAVE},
-    {SIGINT, 'i', MI_SIG_LEAVE},    {SIGCHLD, 'c', MI_SIG_CHILD}, {SIGCONT, 'f', MI_SIG_CONTINUE}};
+static const struct {
+    int sig;
+    char byte;
+    unsigned bit;
+} signals[] = {{SIGWINCH, 'w', MI_SIG_RESIZE}, {SIGHUP, 'h', MI_SIG_LEAVE},  {SIGTERM, 't', MI_SIG_LEAVE},
+               {SIGINT, 'i', MI_SIG_LEAVE},    {SIGCHLD, 'c', MI_SIG_CHILD}, {SIGCONT, 'f', MI_SIG_CONTINUE}};
 #define N_SIGNALS (sizeof signals / sizeof *signals)
 static struct sigaction old_actions[N_SIGNALS], old_pipe;
 
@@ -36,7 +39,9 @@ static void on_signal(int sig) {
     errno = keep;
 }
 
-int mi_term_signal_fd(void) { return sig_pipe[0]; }
+int mi_term_signal_fd(void) {
+    return sig_pipe[0];
+}
 
 unsigned mi_term_signals(void) {
     unsigned set = 0;
@@ -112,7 +117,7 @@ void mi_term_stop(struct mi_ui *ui) {
     }
 }
 
-/* ---- input --------------------------------------------------------------------------------------------------------- */
+/* ---- input -------------------------------------------------------------------------------------------- */
 
 static bool seq_complete(void) {
     if (seq_n < 3) return false;
@@ -183,7 +188,7 @@ int mi_term_key(struct mi_ui *ui, bool *answered) {
     }
 }
 
-/* ---- the rest -------------------------------------------------------------------------------------------------------- */
+/* ---- the rest ----------------------------------------------------------------------------------------- */
 
 void mi_term_resize(struct mi_ui *ui) {
     struct winsize w = {0};

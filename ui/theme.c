@@ -14,8 +14,10 @@ enum mi_status mi_theme_limit(const char *word, int *limit) {
         *limit = (no && *no) || !term || !*term || !strcmp(term, "dumb") ? 0 : 256;
         return MI_OK;
     }
-    static const struct { const char *word; int limit; } words[] = {
-        {"always", 256}, {"256", 256}, {"16", 16}, {"never", 0}, {"mono", 0}};
+    static const struct {
+        const char *word;
+        int limit;
+    } words[] = {{"always", 256}, {"256", 256}, {"16", 16}, {"never", 0}, {"mono", 0}};
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (!strcmp(word, words[k].word)) {
             *limit = words[k].limit;
@@ -24,7 +26,10 @@ enum mi_status mi_theme_limit(const char *word, int *limit) {
     return mi_fail(MI_E_USAGE, "--color=%s: use auto, always, 256, 16, never or mono", word);
 }
 
-struct shade { short dark256, light256, dark8, light8; attr_t attr, mono; };
+struct shade {
+    short dark256, light256, dark8, light8;
+    attr_t attr, mono;
+};
 
 static const struct shade shades[MI_INK_COUNT] = {
     [MI_INK_TEXT] = {-1, -1, -1, -1, 0, 0},
@@ -67,7 +72,9 @@ void mi_theme_start(struct mi_theme *t, int limit, bool background_light, bool u
     apply(t, limit, background_light);
 }
 
-void mi_theme_background(struct mi_theme *t, int limit, bool background_light) { apply(t, limit, background_light); }
+void mi_theme_background(struct mi_theme *t, int limit, bool background_light) {
+    apply(t, limit, background_light);
+}
 
 void mi_theme_cycle(struct mi_theme *t, int limit, bool background_light) {
     t->kind = (t->kind + 1) % MI_THEME_COUNT;

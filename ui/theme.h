@@ -13,19 +13,29 @@
 #include "ui/plot.h"
 
 enum mi_ink {
-    MI_INK_TEXT, MI_INK_DIM, MI_INK_ACCENT, MI_INK_GOOD, MI_INK_WARN, MI_INK_BAD,
-    MI_INK_S1, MI_INK_S2, MI_INK_S3, MI_INK_S4, /* series */
-    MI_INK_TITLE, MI_INK_SELECTED, MI_INK_COUNT
+    MI_INK_TEXT,
+    MI_INK_DIM,
+    MI_INK_ACCENT,
+    MI_INK_GOOD,
+    MI_INK_WARN,
+    MI_INK_BAD,
+    MI_INK_S1,
+    MI_INK_S2,
+    MI_INK_S3,
+    MI_INK_S4, /* series */
+    MI_INK_TITLE,
+    MI_INK_SELECTED,
+    MI_INK_COUNT
 };
 
 enum mi_theme_kind { MI_THEME_AUTO, MI_THEME_LIGHT, MI_THEME_DARK, MI_THEME_MONO, MI_THEME_COUNT };
 
 struct mi_theme {
-    int colours;               /* in use: 0, 8/16 or 256 */
+    int colours; /* in use: 0, 8/16 or 256 */
     enum mi_theme_kind kind;
-    bool light;                /* resolved background */
+    bool light; /* resolved background */
     bool utf8;
-    enum mi_glyphs glyphs;     /* what curves are made of */
+    enum mi_glyphs glyphs; /* what curves are made of */
     attr_t attr[MI_INK_COUNT];
     short pair[MI_INK_COUNT];
 };

@@ -1,8 +1,8 @@
 /* ui/ui.h - the terminal program's door: what src/cli may know of the screens.
  *
  * mi_ui_main owns the terminal from entry to return: it probes it, runs the loop, and restores it on every way out
- * (quit, SIGHUP, SIGTERM, the terminal vanishing).  Engines it started go on running; the screens only read run folders.
- * When standard output is not a terminal, TERM is dumb, or `plain` is set, nothing is drawn: the run named by
+ * (quit, SIGHUP, SIGTERM, the terminal vanishing).  Engines it started go on running; the screens only read run
+ * folders. When standard output is not a terminal, TERM is dumb, or `plain` is set, nothing is drawn: the run named by
  * `attach_run` (or the newest) is followed as plain lines instead, one per event. */
 #ifndef MIDRE_UI_H
 #define MIDRE_UI_H

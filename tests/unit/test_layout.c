@@ -67,7 +67,8 @@ static void the_standard_page_shows_what_it_promises(void **state) {
     struct mi_layout l;
     struct mi_layout_want w = {.pics = 3, .strips = 2};
     mi_layout_make(MI_SCR_LIVE, 24, 80, &w, &l);
-    assert_true(l.box[MI_LIVE_PLOT1].h >= 8 && l.box[MI_LIVE_PLOT2].h >= 8 && l.box[MI_LIVE_EVENTS].h && l.box[MI_LIVE_LOAD].h);
+    assert_true(l.box[MI_LIVE_PLOT1].h >= 8 && l.box[MI_LIVE_PLOT2].h >= 8 && l.box[MI_LIVE_EVENTS].h &&
+                l.box[MI_LIVE_LOAD].h);
     mi_layout_make(MI_SCR_GALLERY, 24, 80, &w, &l);
     assert_int_equal(l.n_pics, 3);
     assert_true(l.pic[0].h >= 10 && l.caption[0].h == 3 && l.box[MI_GAL_STRIP].h == 4);
@@ -91,8 +92,7 @@ static void no_key_means_two_things_on_a_screen(void **state) {
         for (size_t b = 0; b < a; b++)
             for (int i = 0; i < 3; i++)
                 for (int j = 0; j < 3; j++)
-                    if (t[a].screen == t[b].screen && t[a].code[i])
-                        assert_true(t[a].code[i] != t[b].code[j]);
+                    if (t[a].screen == t[b].screen && t[a].code[i]) assert_true(t[a].code[i] != t[b].code[j]);
 }
 
 static void every_key_does_what_its_row_says(void **state) {
@@ -126,9 +126,12 @@ static void nothing_needs_a_function_key(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(boxes_are_inside_and_apart_at_every_size), cmocka_unit_test(sizes_have_their_classes),
-        cmocka_unit_test(the_standard_page_shows_what_it_promises), cmocka_unit_test(no_key_means_two_things_on_a_screen),
-        cmocka_unit_test(every_key_does_what_its_row_says),         cmocka_unit_test(nothing_needs_a_function_key),
+        cmocka_unit_test(boxes_are_inside_and_apart_at_every_size),
+        cmocka_unit_test(sizes_have_their_classes),
+        cmocka_unit_test(the_standard_page_shows_what_it_promises),
+        cmocka_unit_test(no_key_means_two_things_on_a_screen),
+        cmocka_unit_test(every_key_does_what_its_row_says),
+        cmocka_unit_test(nothing_needs_a_function_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,9 @@
 /* tests/unit/test_picture.c - pictures survive the way to the terminal and back; the probe understands answers. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,7 +79,8 @@ static void small_pictures_grow_by_whole_factors(void **s) {
     for (int y = 0; y < 64; y++) /* the nine pixels of one are equal */
         for (int x = 0; x < 64; x++)
             for (int k = 1; k < 9; k++)
-                assert_memory_equal(back + 3 * ((3 * y + k / 3) * w + 3 * x + k % 3), back + 3 * (3 * y * w + 3 * x), 3);
+                assert_memory_equal(back + 3 * ((3 * y + k / 3) * w + 3 * x + k % 3), back + 3 * (3 * y * w + 3 * x),
+                                    3);
     free(back);
     mi_picture_free(&pic);
     mi_image_free(&img);
@@ -113,7 +114,8 @@ static void half_blocks_carry_the_colours(void **s) {
     assert_int_equal(mi_image_new(&img, 2, 2), MI_OK);
     memcpy(img.rgb, "\xff\x00\x00\x00\xff\x00\x00\x00\xff\x80\x80\x80", 12);
     assert_int_equal(mi_picture_encode(&img, MI_PIC_HALF24, &box, &pic), MI_OK);
-    assert_string_equal(pic.bytes, "\033[38;2;255;0;0m\033[48;2;0;0;255m▀\033[38;2;0;255;0m\033[48;2;128;128;128m▀\033[0m\n");
+    assert_string_equal(pic.bytes,
+                        "\033[38;2;255;0;0m\033[48;2;0;0;255m▀\033[38;2;0;255;0m\033[48;2;128;128;128m▀\033[0m\n");
     mi_picture_free(&pic);
     assert_int_equal(mi_picture_encode(&img, MI_PIC_HALF256, &box, &pic), MI_OK);
     assert_string_equal(pic.bytes, "\033[38;5;196m\033[48;5;21m▀\033[38;5;46m\033[48;5;244m▀\033[0m\n");
@@ -138,7 +140,9 @@ static void ascii_is_brightness_and_nothing_else(void **s) {
     mi_image_free(&img);
 }
 
-static bool feed(struct mi_probe *p, const char *seq) { return mi_probe_feed(p, seq, strlen(seq)); }
+static bool feed(struct mi_probe *p, const char *seq) {
+    return mi_probe_feed(p, seq, strlen(seq));
+}
 
 /* Replies as terminals sent them: xterm as vt340, mlterm, tmux. */
 static void answers_of_real_terminals(void **s) {
@@ -205,10 +209,14 @@ static void the_best_mode_that_works_is_chosen(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sixel_round_trip_keeps_the_picture), cmocka_unit_test(small_pictures_grow_by_whole_factors),
-        cmocka_unit_test(pictures_stay_in_their_box),         cmocka_unit_test(half_blocks_carry_the_colours),
-        cmocka_unit_test(ascii_is_brightness_and_nothing_else), cmocka_unit_test(answers_of_real_terminals),
-        cmocka_unit_test(rubbish_is_no_answer),               cmocka_unit_test(the_best_mode_that_works_is_chosen),
+        cmocka_unit_test(sixel_round_trip_keeps_the_picture),
+        cmocka_unit_test(small_pictures_grow_by_whole_factors),
+        cmocka_unit_test(pictures_stay_in_their_box),
+        cmocka_unit_test(half_blocks_carry_the_colours),
+        cmocka_unit_test(ascii_is_brightness_and_nothing_else),
+        cmocka_unit_test(answers_of_real_terminals),
+        cmocka_unit_test(rubbish_is_no_answer),
+        cmocka_unit_test(the_best_mode_that_works_is_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

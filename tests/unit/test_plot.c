@@ -1,9 +1,9 @@
 /* tests/unit/test_plot.c - curves: dots where the data says, no extremes lost, axes that rarely move. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <math.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -163,11 +163,15 @@ static void text_is_clean_and_fits(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(diagonal_touches_both_corners),   cmocka_unit_test(a_braille_dot_is_the_right_dot),
-        cmocka_unit_test(one_spike_among_thousands_survives), cmocka_unit_test(smoothing_keeps_a_constant_constant),
+        cmocka_unit_test(diagonal_touches_both_corners),
+        cmocka_unit_test(a_braille_dot_is_the_right_dot),
+        cmocka_unit_test(one_spike_among_thousands_survives),
+        cmocka_unit_test(smoothing_keeps_a_constant_constant),
         cmocka_unit_test(points_without_a_value_break_the_line),
-        cmocka_unit_test(log_axes_leave_out_what_has_no_logarithm), cmocka_unit_test(axes_stay_while_points_arrive),
-        cmocka_unit_test(nice_numbers),                    cmocka_unit_test(bars_fill_in_eighths),
+        cmocka_unit_test(log_axes_leave_out_what_has_no_logarithm),
+        cmocka_unit_test(axes_stay_while_points_arrive),
+        cmocka_unit_test(nice_numbers),
+        cmocka_unit_test(bars_fill_in_eighths),
         cmocka_unit_test(text_is_clean_and_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
