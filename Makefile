@@ -8,6 +8,8 @@ BUILD   ?= build
 PREFIX  ?= /usr/local
 CC      ?= cc
 CXX     ?= c++
+# make V=1 shows whole commands.
+Q       := $(if $(V),,@)
 NVCC    ?= $(shell command -v nvcc 2>/dev/null)
 OPT     ?= -O2
 SAN     ?=
@@ -100,11 +102,13 @@ extra = $(if $(filter src/tensor/winograd.c,$(1)),-ffp-contract=fast -Wno-psabi)
 
 $(BUILD)/%.c.o: %.c | $(BUILD)/torch.mk
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_) $(call extra,$<) -c $< -o $@
+	$(if $(V),,@echo '  CC   $@')
+	$(Q)$(CC) $(CFLAGS_) $(call extra,$<) -c $< -o $@
 
 $(BUILD)/%.cpp.o: %.cpp | $(BUILD)/torch.mk
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS_) -c $< -o $@
+	$(if $(V),,@echo '  CXX  $@')
+	$(Q)$(CXX) $(CXXFLAGS_) -c $< -o $@
 
 $(BUILD)/%.cu.o: %.cu
 	@mkdir -p $(@D)
@@ -114,22 +118,24 @@ $(BUILD)/%.cu.o: %.cu
 $(BUILD)/catalogue.c: $(ENGINE)
 	@./$(ENGINE) catalogue > $@.tmp && { cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@; touch $@; }
 $(BUILD)/catalogue.c.o: $(BUILD)/catalogue.c
-	$(CC) $(CFLAGS_) -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_) -c $< -o $@
 
 $(ENGINE): $(ENGINE_MAIN) $(ENGINE_OBJ) $(BASE_OBJ)
-	$(CXX) $(SAN) -pthread -o $@ $^ $(GOMP) $(ENGINE_LIBS)
+	$(if $(V),,@echo '  LD   $@')
+	$(Q)$(CXX) $(SAN) -pthread -o $@ $^ $(GOMP) $(ENGINE_LIBS)
 
 $(MIDRE): $(CLI_OBJ) $(UI_OBJ) $(BASE_OBJ) $(BUILD)/catalogue.c.o
-	$(CC) $(SAN) -pthread -o $@ $^ -fopenmp $(UI_LIBS) $(BASE_LIBS)
+	$(if $(V),,@echo '  LD   $@')
+	$(Q)$(CC) $(SAN) -pthread -o $@ $^ -fopenmp $(UI_LIBS) $(BASE_LIBS)
 
 # ---- tests -----------------------------------------------------------------------------------------------------
 UNIT   := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 ETEST  := $(patsubst tests/engine/%.c,$(BUILD)/tests/engine/%,$(wildcard tests/engine/test_*.c tests/engine/tool_*.c))
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.c.o $(BASE_OBJ) $(UI_OBJ) $(filter-out $(CLI_MAIN),$(CLI_OBJ)) $(BUILD)/catalogue.c.o
-	$(CC) $(SAN) -pthread -o $@ $^ -fopenmp $(UI_LIBS) $(BASE_LIBS) -lcmocka
+	$(Q)$(CC) $(SAN) -pthread -o $@ $^ -fopenmp $(UI_LIBS) $(BASE_LIBS) -lcmocka
 $(BUILD)/tests/engine/%: $(BUILD)/tests/engine/%.c.o $(ENGINE_OBJ) $(BASE_OBJ)
-	$(CXX) $(SAN) -pthread -o $@ $^ $(GOMP) $(ENGINE_LIBS) -lcmocka
+	$(Q)$(CXX) $(SAN) -pthread -o $@ $^ $(GOMP) $(ENGINE_LIBS) -lcmocka
 .SECONDARY:
 
 tests-build: $(UNIT) $(ETEST)

@@ -18,16 +18,17 @@ run_one() { # name, command...
     shift
     "$@" >"$log" 2>"$log.err" </dev/null
     rc=$?
-    skip=$(grep -ciE '^ok .*# *skip' "$log")
-    ok=$(($(grep -cE '^ok ' "$log") - skip))
-    bad=$(grep -cE '^not ok ' "$log")
+    # cmocka's TAP says "not ok" of a skipped test.
+    skip=$(grep -ciE '^(not )?ok .*# *skip' "$log")
+    ok=$(grep -E '^ok ' "$log" | grep -ciEv '# *skip')
+    bad=$(grep -E '^not ok ' "$log" | grep -ciEv '# *skip')
     # A crash or an early exit must not look like success.
     if [ $rc -ne 0 ] && [ "$bad" -eq 0 ] || [ $((ok + bad + skip)) -eq 0 ]; then bad=$((bad + 1)); fi
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
     printf '%-44s %4d passed %3d failed' "$name" "$ok" "$bad"
     [ "$skip" -gt 0 ] && printf ' %3d skipped' "$skip"
     echo
-    grep -iE '^ok .*# *skip' "$log" | sed 's/^/    /'
+    grep -iE '^(not )?ok .*# *skip' "$log" | sed 's/^not //; s/^/    /'
     if [ "$bad" -gt 0 ]; then
         echo "    exit code $rc"
         grep -vE '^ok ' "$log" | tail -n 40 | sed 's/^/    /'
