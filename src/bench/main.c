@@ -135,6 +135,15 @@ static json_t *measure_peer(const struct options *o, const char *work, bool cuda
                                     o->frozen ? "--frozen" : NULL, NULL});
 }
 
+/* The peer runs as a person would run it: without the settings the engine gave itself. */
+static void restore_environment(void) {
+    const char *set = getenv("MIDRE_ENGINE_ENV");
+    if (!set) return;
+    if (strstr(set, "OMP_WAIT_POLICY")) unsetenv("OMP_WAIT_POLICY");
+    if (strstr(set, "OPENBLAS_THREAD_TIMEOUT")) unsetenv("OPENBLAS_THREAD_TIMEOUT");
+    unsetenv("MIDRE_ENGINE_ENV"); /* our own next round starts fresh, too */
+}
+
 static int by_value(const void *a, const void *b) {
     double d = json_real_value(json_object_get(*(json_t *const *)a, "value")) -
                json_real_value(json_object_get(*(json_t *const *)b, "value"));
@@ -187,6 +196,7 @@ int bench_main(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return usage(stdout), 0;
     enum mi_status st = parse(&o, argc, argv);
+    if (!o.one) restore_environment();
     if (st == MI_OK && o.one) st = run_one(&o);
     else if (st == MI_OK && optind == argc)
         for (size_t i = 0; bench_works[i] && st == MI_OK; i++) st = compare(&o, bench_works[i]);

@@ -1,6 +1,6 @@
 /* src/engine/plan.c - from a spec to the list of stages, each distinct product once, in the order they run.
  *
- * Cells are walked in order and ask for what they need: images, target, prior, judge, attack, score.  A stage whose
+ * Cells are walked in order and ask for what they need: images, target, prior, attack, judge, score.  A stage whose
  * fingerprint is already in the list is shared, so ten cells train one judge, and two attacks with the same prior train
  * one GAN.  The order is that of first need: the first row of the table is complete as early as it can be.
  *
@@ -207,8 +207,6 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     if (!a.target) return mi_error_status();
     if (*public_name && !(a.pub = need_data(e, public_name, size, true, i))) return mi_error_status();
     if (attack->prior && !(a.prior = need_prior(e, &a, i))) return mi_error_status();
-    struct stage *judge = need_judge(e, i);
-    if (!judge) return mi_error_status();
     a.id = mi_format("attack.%s.%s.%s", c->model, c->defense, c->attack);
     a.title = mi_format("Attack %s on %s, %s", c->attack, c->model, c->defense);
     struct stage s = {.kind = ST_SCORE,
@@ -217,9 +215,8 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
                       .size = size,
                       .desc = attack,
                       .data = t.data,
-                      .target = a.target,
-                      .judge = judge};
-    if (!(s.attack = need(e, a, i))) return mi_error_status();
+                      .target = a.target};
+    if (!(s.attack = need(e, a, i)) || !(s.judge = need_judge(e, i))) return mi_error_status();
     s.id = mi_format("score.%s.%s.%s", c->model, c->defense, c->attack);
     s.title = mi_format("Score %s on %s, %s", c->attack, c->model, c->defense);
     return need(e, s, i) ? MI_OK : mi_error_status();
