@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "midre/defaults.h"
 #include "ui/frame.h"
 #include "ui/screen.h"
 #include "ui/term.h"
@@ -209,7 +210,7 @@ static enum mi_status load_spec(struct mi_ui *ui) {
     const struct mi_ui_start *s = ui->start;
     ui->spec = !s->spec_path && s->spec_text ? mi_spec_parse(s->spec_text, "demo", NULL, 0)
                                              : mi_spec_load(s->spec_path, NULL, 0);
-    return ui->spec ? MI_OK : mi_error_status();
+    return ui->spec ? mi_defaults_apply(ui->spec) : mi_error_status();
 }
 
 static int newest_running(const struct mi_ui *ui) {

@@ -16,14 +16,15 @@ const char *mi_live_stage_word(const struct mi_stage_view *s) {
 
 void mi_live_latest(struct mi_ui *ui, struct mi_rect r, const struct mi_stage_view *s) {
     struct mi_rect in = mi_box(&ui->theme, r, "latest");
-    int wide = 26, x = 0, y = 0;
+    int wide = 26, x = 0, y = 0; /* three columns in 80 */
     for (size_t k = 0; s && k < s->n_series && y < in.h; k++) {
         const struct mi_series *q = &s->series[k];
         if (!q->n) continue;
         if (x + wide > in.w) x = 0, y++;
         if (y >= in.h) break;
-        mi_putf(&ui->theme, in.y + y, in.x + 1 + x, wide - 1, MI_INK_TEXT, "%-14.14s %9.4g", q->name,
-                q->points[q->n - 1].y);
+        const char *slash = strchr(q->name, '/'); /* the group is dropped where the name is too long with it */
+        mi_putf(&ui->theme, in.y + y, in.x + 1 + x, wide - 1, MI_INK_TEXT, "%-14.14s %9.4g",
+                slash && strlen(q->name) > 14 ? slash + 1 : q->name, q->points[q->n - 1].y);
         x += wide;
     }
     if (ui->last_words[0]) {
@@ -96,16 +97,14 @@ void mi_live_events(struct mi_ui *ui, struct mi_rect r) {
         const struct mi_log_view *g = &v->log[v->n_log - 1 - (size_t)k];
         time_t at = (time_t)g->at;
         struct tm tm;
-        char clock[16] = "";
+        char clock[16] = "", entry[1024], clipped[1024], mark = g->level == 'e' ? 'E' : g->level == 'w' ? 'W' : ' ';
         if (localtime_r(&at, &tm)) strftime(clock, sizeof clock, "%H:%M:%S", &tm);
-        mi_putf(&ui->theme, in.y + k, in.x + 1, in.w - 1,
-                g->level == 'e'   ? MI_INK_BAD
-                : g->level == 'w' ? MI_INK_WARN
-                                  : MI_INK_TEXT,
-                "%s %c %s", clock,
-                g->level == 'e'   ? 'E'
-                : g->level == 'w' ? 'W'
-                                  : ' ',
-                g->text);
+        snprintf(entry, sizeof entry, "%s %c %s", clock, mark, g->text);
+        mi_text_clip(clipped, sizeof clipped, entry, in.w - 1);
+        mi_put(&ui->theme, in.y + k, in.x + 1, in.w - 1,
+               mark == 'E'   ? MI_INK_BAD
+               : mark == 'W' ? MI_INK_WARN
+                             : MI_INK_TEXT,
+               clipped);
     }
 }

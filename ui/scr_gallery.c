@@ -203,13 +203,25 @@ static void draw_strip(struct mi_ui *ui) {
     }
 }
 
+/* What a sheet holds, in words; a kind this program does not know keeps its own. */
+static const char *sheet_title(const char *kind) {
+    static const char *const words[][2] = {{"train", "training batch"},
+                                           {"samples", "samples of the prior"},
+                                           {"photo", "private photos"},
+                                           {"recon", "reconstructions"}};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (!strcmp(kind, words[k][0])) return words[k][1];
+    return kind;
+}
+
 static void draw_sheets(struct mi_ui *ui) {
     const struct mi_atlas_view *sheet[MI_PICS_MAX];
     struct mi_gallery *g = state(ui);
     const struct mi_layout *l = &ui->layout;
     int n = mi_gallery_sheets(ui->view, sheet, g->identity);
     mi_putf(&ui->theme, l->box[MI_BOX_HEAD].y, 1, l->cols - 2, MI_INK_TEXT, "%s   images: %s",
-            n ? "Whole sheets; an attack shows its work here" : "No pictures in this run yet",
+            n ? guide(ui) ? "Whole sheets (f: back to people)" : "Whole sheets, until an attack has reconstructions"
+              : "No pictures in this run yet",
             mi_picture_mode_name(mi_pics_mode(ui->pics)));
     for (int k = 0; k < n && k < l->n_pics; k++) {
         struct mi_image img = {0};
@@ -217,7 +229,7 @@ static void draw_sheets(struct mi_ui *ui) {
         char text[160];
         if (mi_gallery_sheet(g, ui->view, sheet[k], &img, &key)) mi_pics_want(ui->pics, l->pic[k], key, &img);
         mi_image_free(&img);
-        caption(ui, l->caption[k], MI_INK_TITLE, 0, sheet[k]->kind);
+        caption(ui, l->caption[k], MI_INK_TITLE, 0, sheet_title(sheet[k]->kind ? sheet[k]->kind : ""));
         snprintf(text, sizeof text, "%s", sheet[k]->cell ? sheet[k]->cell : sheet[k]->name);
         caption(ui, l->caption[k], MI_INK_TEXT, 1, text);
         snprintf(text, sizeof text, "step %lld%s", (long long)sheet[k]->step, sheet[k]->final ? ", final" : "");

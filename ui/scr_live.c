@@ -99,9 +99,9 @@ static void draw_head(struct mi_ui *ui, const struct mi_stage_view *s) {
     enum mi_ink ink;
     const char *word = mi_ui_state_word(ui, &ink);
     int w = (int)strlen(word), k = s ? (int)(s - v->stages) + 1 : 0;
-    snprintf(line, sizeof line, "run %04d  %s%s%s  %s  %s", ui->run, v->name ? v->name : "",
-             v->name && *v->name ? "  " : "", s && s->title ? s->title : "", v->device ? v->device : "",
-             v->synthetic ? "synthetic data" : "");
+    snprintf(line, sizeof line, "run %04d  %s%s%s  %s%s", ui->run, v->name ? v->name : "",
+             v->name && *v->name ? "  " : "", s && s->title ? s->title : "", v->synthetic ? "synthetic data  " : "",
+             v->device ? v->device : "");
     mi_text_clip(clipped, sizeof clipped, line, r.w - w - 16);
     mi_put(t, r.y, r.x + 1, r.w, MI_INK_TEXT, clipped);
     mi_putf(t, r.y, r.x + r.w - w - 14, 13, MI_INK_DIM, "stage %d/%zu", k, v->n_stages);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "midre/defaults.h"
 #include "ui/screen.h"
 #include "ui/setup.h"
 
@@ -202,12 +203,13 @@ static void open_done(struct mi_ui *ui, int key, const char *path) {
     if (key != '\n' || !*path) return;
     char *full = mi_path_resolve(".", path);
     struct mi_spec *spec = full ? mi_spec_load(full, NULL, 0) : NULL;
-    if (spec) {
+    if (spec && mi_defaults_apply(spec) == MI_OK) {
         mi_ui_set_spec(ui, spec);
         rebuild(ui);
         mi_ui_say(ui, "opened %s", full);
     } else {
         mi_ui_say_error(ui);
+        mi_spec_free(spec);
     }
     free(full);
 }

@@ -135,7 +135,11 @@ void mi_ui_control(struct mi_ui *ui, int run, const char *word) {
         return;
     }
     dir = mi_run_dir(ui->ws, run);
-    if (!dir || mi_control_send(dir, word, reply, sizeof reply) != MI_OK)
+    enum mi_status st = dir ? mi_control_send(dir, word, reply, sizeof reply) : mi_error_status();
+    if (st == MI_E_MISSING && mi_ui_alive(ui, run)) {
+        mi_error_clear(); /* spawned, its socket is not there yet */
+        mi_ui_say(ui, "run %04d is still starting: try %s again in a moment", run, word);
+    } else if (st != MI_OK)
         mi_ui_say_error(ui);
     else
         mi_ui_say(ui, "run %04d: %s %s", run, word, reply);

@@ -182,7 +182,7 @@ static void draw_published(struct mi_ui *ui, struct mi_rect r) {
     const struct mi_table *table = mi_ui_table(ui);
     int y = in.y + 1, shown = 0;
     if (!table || in.h < 2) return;
-    mi_putf(t, in.y, in.x + 1, in.w - 1, MI_INK_DIM, "%-18s %-10s %8s %8s %8s  %s", "defense", "model", "Acc", "AttAcc",
+    mi_putf(t, in.y, in.x + 1, in.w - 1, MI_INK_DIM, "%-18s %-10s %8s %8s %9s  %s", "defense", "model", "Acc", "AttAcc",
             "trade-off", "source");
     for (size_t k = 0; k < table->n && y < in.y + in.h; k++) {
         const struct mi_row *row = &table->rows[k];
@@ -191,7 +191,7 @@ static void draw_published(struct mi_ui *ui, struct mi_rect r) {
         number(acc, sizeof acc, row->s.acc, "-");
         number(att, sizeof att, row->s.attacc, "-");
         number(delta, sizeof delta, row->s.tradeoff, row->s.overpriced ? "OP" : "-");
-        mi_putf(t, y++, in.x + 1, in.w - 1, MI_INK_TEXT, "%-18.18s %-10.10s %8s %8s %8s  %s %s",
+        mi_putf(t, y++, in.x + 1, in.w - 1, MI_INK_TEXT, "%-18.18s %-10.10s %8s %8s %9s  %s %s",
                 row->s.defense ? row->s.defense : "", row->s.model, acc, att, delta, row->source ? row->source : "",
                 row->s.data ? row->s.data : "");
         shown++;

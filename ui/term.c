@@ -80,10 +80,12 @@ enum mi_status mi_term_start(struct mi_ui *ui, enum mi_picture_mode *mode) {
     /* 60 ms: the first frame must not wait for a slow line; later answers are taken in by mi_term_key. */
     mi_probe_terminal(&ui->probe, STDIN_FILENO, 60);
     MI_TRY(mi_picture_choose(&ui->probe, ui->start->images, 0, mode));
+    mi_crash_line();
     take_stderr(ui);
     curses = newterm(NULL, stdout, stdin);
     if (!curses) return mi_fail(MI_E_USAGE, "the terminal type TERM=%s is unknown here", getenv("TERM"));
     set_term(curses);
+    mi_crash_take(saved_stderr);
     raw();
     noecho();
     nonl();
@@ -102,6 +104,7 @@ void mi_term_stop(struct mi_ui *ui) {
         endwin();
         delscreen(curses);
         curses = NULL;
+        mi_crash_leave();
     }
     if (sig_pipe[0] >= 0) {
         for (size_t k = 0; k < N_SIGNALS; k++) sigaction(signals[k].sig, &old_actions[k], NULL);

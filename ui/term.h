@@ -7,6 +7,11 @@
 /* Probes, redirects fd 2 to WORKSPACE/ui.log, starts curses and installs the signal handlers. */
 enum mi_status mi_term_start(struct mi_ui *ui, enum mi_picture_mode *mode);
 void mi_term_stop(struct mi_ui *ui);
+/* A crash gives the terminal back (crash.c): the line settings are noted before curses changes them, then handlers for
+ * the crash signals stay until the end.  `saved_stderr`: the real standard error, or -1. */
+void mi_crash_line(void);
+void mi_crash_take(int saved_stderr);
+void mi_crash_leave(void);
 /* Readable when a signal came. */
 int mi_term_signal_fd(void);
 
