@@ -12,6 +12,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "midre/workspace.h"
@@ -135,6 +136,8 @@ enum mi_status mi_run_spawn(struct mi_workspace *ws, int number, int *pid) {
     engine = mi_engine_path();
     char *argv[] = {engine, run, dir, until[0] ? until_option : NULL, until, NULL};
     status = engine ? spawn(engine, log, argv, pid) : mi_error_status();
+    /* The log's time says when the engine was started, also where an older log is gone on with; see cli/steer.c. */
+    if (status == MI_OK) utimensat(AT_FDCWD, log, NULL, 0);
 out:
     free(engine);
     free(log);
