@@ -47,7 +47,9 @@ static bool settle_threads(void) {
     if (omp && setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return false;
     if (blas && setenv("OPENBLAS_THREAD_TIMEOUT", "4", 1) != 0) return false;
     if (!omp && !blas) return false;
-    const char *set = omp && blas ? "OMP_WAIT_POLICY OPENBLAS_THREAD_TIMEOUT" : omp ? "OMP_WAIT_POLICY" : "OPENBLAS_THREAD_TIMEOUT";
+    const char *set = omp && blas ? "OMP_WAIT_POLICY OPENBLAS_THREAD_TIMEOUT"
+                      : omp       ? "OMP_WAIT_POLICY"
+                                  : "OPENBLAS_THREAD_TIMEOUT";
     return setenv("MIDRE_ENGINE_ENV", set, 1) == 0;
 }
 
