@@ -17,6 +17,9 @@ VERSION := 0.1.0
 .DEFAULT_GOAL := all
 
 # ---- libtorch, found once and remembered in $(BUILD)/torch.mk -------------------------------------------------
+# Named on the command line, another one is looked for and everything is compiled again; unnamed, the last one stays.
+TORCH_ASK := $(strip $(if $(LIBTORCH),LIBTORCH=$(LIBTORCH)) $(if $(PYTHON),PYTHON=$(PYTHON)) \
+             $(addprefix CUDA=,$(filter 0 1,$(CUDA))))
 TORCH_GOALS := $(filter-out deps deps-test clean distclean help format,$(or $(MAKECMDGOALS),all))
 ifneq ($(TORCH_GOALS),)
 -include $(BUILD)/torch.mk
@@ -32,14 +35,26 @@ CFLAGS_  := -std=gnu11 $(CWARN) $(COMMON) $(CFLAGS)
 # The engine's hot loops (optimisers, batch filling) want the vector unit of this machine.
 HOT      := -O3 $(ARCH)
 OMP      := -fopenmp
+ifneq ($(findstring clang,$(CC)),)
+# clang's own OpenMP is libomp (package libomp-dev).  Without it the loops run on one thread, and make says so.
+ifneq ($(shell printf 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo 1),1)
+OMP      := -fopenmp=libgomp
+$(info midre: $(CC) has no OpenMP runtime (libomp-dev); this build of our own loops uses one thread)
+endif
+endif
 
 TINC     := $(if $(TORCH_ROOT),-isystem $(TORCH_ROOT)/include -isystem $(TORCH_ROOT)/include/torch/csrc/api/include,-isystem /usr/include/torch/csrc/api/include)
 CXXFLAGS_ := -std=$(TORCH_STD) $(WARN) $(filter-out -g1,$(COMMON)) -g1 -D_GLIBCXX_USE_CXX11_ABI=$(TORCH_ABI) $(TINC) $(CXXFLAGS)
 comma    := ,
-TLIB     := $(if $(TORCH_ROOT),-L$(TORCH_ROOT)/lib -Wl$(comma)-rpath$(comma)$(TORCH_ROOT)/lib) -Wl,--no-as-needed \
-            -ltorch -ltorch_cpu -lc10 $(if $(filter 1,$(TORCH_CUDA)),-ltorch_cuda -lc10_cuda) -Wl,--as-needed
+# Not -ltorch: a CUDA wheel's libtorch.so pulls in libtorch_cuda.so, also where CUDA=0 asks for the CPU half alone.
+# What those libraries need in turn (cuDNN, NCCL, ...) is found by their own run path, not by this link.
+TLIB     := $(if $(TORCH_ROOT),-L$(TORCH_ROOT)/lib -Wl$(comma)-rpath$(comma)$(TORCH_ROOT)/lib) \
+            $(if $(filter 1,$(TORCH_CUDA)),-Wl$(comma)--allow-shlib-undefined) -Wl,--no-as-needed \
+            -ltorch_cpu -lc10 $(if $(filter 1,$(TORCH_CUDA)),-ltorch_cuda -lc10_cuda) -Wl,--as-needed
 # The wheels bring their own OpenMP runtime under a private name; two runtimes in one process fight for the cores.
-GOMP     := $(if $(TORCH_ROOT),$(firstword $(wildcard $(TORCH_ROOT)/lib/libgomp*.so*) -fopenmp),-fopenmp)
+# clang's libomp stands before libgomp in the search order and answers libtorch's calls as well: again one runtime.
+GOMP     := $(if $(findstring clang,$(CC)),$(OMP),$(firstword $(if $(TORCH_ROOT),$(wildcard $(TORCH_ROOT)/lib/libgomp*.so* \
+            $(TORCH_ROOT)/../torch.libs/libgomp*.so*)) -fopenmp))
 
 # ---- CUDA kernels: only with a CUDA libtorch and nvcc ----------------------------------------------------------
 CUDA_SRC := $(wildcard src/cuda/*.cu)
@@ -48,6 +63,10 @@ ifneq ($(NVCC),)
 CUDA_OBJ := $(CUDA_SRC:%.cu=$(BUILD)/%.cu.o)
 COMMON   += -DMT_WITH_CUDA_KERNELS
 CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+# Code for the GPU that is here, or, where there is none to ask, for every generation.
+CUDA_ARCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),native,all-major)
+# Before 2.9 libtorch tells of GPU memory only through a header that wants the toolkit's.
+TINC     += -DMT_CUDA_HEADERS -isystem $(CUDA_HOME)/include
 CUDA_LIB := $(firstword $(wildcard $(CUDA_HOME)/lib64/libcudart_static.a $(CUDA_HOME)/targets/x86_64-linux/lib/libcudart_static.a)) -ldl -lrt
 endif
 endif
@@ -80,6 +99,7 @@ all: $(MIDRE) $(ENGINE)  ## build both programs
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 	@echo '  LIBTORCH=DIR | PYTHON=python-with-torch choose libtorch; PREFIX= for install; BUILD=dir for a second build'
+	@echo '  CUDA=0 leaves out the CUDA half of the chosen libtorch, CUDA=1 insists on it'
 
 deps:  ## install the Debian/Ubuntu packages for building and running
 	@scripts/deps.sh
@@ -90,30 +110,32 @@ run: deps  ## build, then start midre with the demo ready
 	@$(MAKE) --no-print-directory all
 	./$(MIDRE)
 
-$(BUILD)/torch.mk: scripts/torchcfg.sh
+$(BUILD)/torch.mk: $(if $(TORCH_ASK),$(if $(filter-out $(TORCH_ASKED),$(TORCH_ASK)),FORCE)) | scripts/torchcfg.sh
 	@mkdir -p $(BUILD)
 	@[ -n "$(LIBTORCH)$(PYTHON)$(VIRTUAL_ENV)" ] || [ -e /usr/include/ATen/ATen.h ] || scripts/deps.sh
-	@LIBTORCH="$(LIBTORCH)" PYTHON="$(PYTHON)" scripts/torchcfg.sh > $@.tmp && mv $@.tmp $@ || { rm -f $@.tmp; exit 1; }
+	@LIBTORCH="$(LIBTORCH)" PYTHON="$(PYTHON)" CUDA="$(CUDA)" scripts/torchcfg.sh > $@.tmp && \
+	  echo 'TORCH_ASKED := $(TORCH_ASK)' >> $@.tmp && mv $@.tmp $@ || { rm -f $@.tmp; exit 1; }
+.PHONY: FORCE
 
 # ---- objects ---------------------------------------------------------------------------------------------------
 # Loops that carry the work are built for this machine; the face renderer is not, its bytes are the same everywhere.
 extra = $(if $(filter src/tensor/winograd.c,$(1)),-ffp-contract=fast -Wno-psabi) $(if $(filter src/tensor/%.c src/data/batch.c src/data/resize.c,$(1)),$(HOT) $(OMP),$(if $(filter src/data/synth%,$(1)),-O3,\
           $(if $(filter src/data/%,$(1)),$(OMP))))
 
-$(BUILD)/%.c.o: %.c | $(BUILD)/torch.mk
+$(BUILD)/%.c.o: %.c $(BUILD)/torch.mk
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC   $@')
 	$(Q)$(CC) $(CFLAGS_) $(call extra,$<) -c $< -o $@
 
-$(BUILD)/%.cpp.o: %.cpp | $(BUILD)/torch.mk
+$(BUILD)/%.cpp.o: %.cpp $(BUILD)/torch.mk
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CXX  $@')
 	$(Q)$(CXX) $(CXXFLAGS_) -c $< -o $@
 
 $(BUILD)/%.cu.o: %.cu
 	@mkdir -p $(@D)
-	$(NVCC) -O3 -std=c++17 -arch=native -Iinclude -I. -Xcompiler -fPIC -c $< -o $@ || \
-	$(NVCC) -O3 -std=c++17 -arch=all-major -Iinclude -I. -Xcompiler -fPIC -c $< -o $@
+	$(if $(V),,@echo '  NVCC $@')
+	$(Q)$(NVCC) -O3 -std=c++17 -arch=$(CUDA_ARCH) -Iinclude -I. -Xcompiler -fPIC -c $< -o $@
 
 $(BUILD)/catalogue.c: $(ENGINE)
 	@./$(ENGINE) catalogue > $@.tmp && { cmp -s $@.tmp $@ && rm $@.tmp || mv $@.tmp $@; touch $@; }
@@ -126,14 +148,14 @@ $(ENGINE): $(ENGINE_MAIN) $(ENGINE_OBJ) $(BASE_OBJ)
 
 $(MIDRE): $(CLI_OBJ) $(UI_OBJ) $(BASE_OBJ) $(BUILD)/catalogue.c.o
 	$(if $(V),,@echo '  LD   $@')
-	$(Q)$(CC) $(SAN) -pthread -o $@ $^ -fopenmp $(UI_LIBS) $(BASE_LIBS)
+	$(Q)$(CC) $(SAN) -pthread -o $@ $^ $(OMP) $(UI_LIBS) $(BASE_LIBS)
 
 # ---- tests -----------------------------------------------------------------------------------------------------
 UNIT   := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 ETEST  := $(patsubst tests/engine/%.c,$(BUILD)/tests/engine/%,$(wildcard tests/engine/test_*.c tests/engine/tool_*.c))
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.c.o $(BASE_OBJ) $(UI_OBJ) $(filter-out $(CLI_MAIN),$(CLI_OBJ)) $(BUILD)/catalogue.c.o
-	$(Q)$(CC) $(SAN) -pthread -o $@ $^ -fopenmp $(UI_LIBS) $(BASE_LIBS) -lcmocka
+	$(Q)$(CC) $(SAN) -pthread -o $@ $^ $(OMP) $(UI_LIBS) $(BASE_LIBS) -lcmocka
 $(BUILD)/tests/engine/%: $(BUILD)/tests/engine/%.c.o $(ENGINE_OBJ) $(BASE_OBJ)
 	$(Q)$(CXX) $(SAN) -pthread -o $@ $^ $(GOMP) $(ENGINE_LIBS) -lcmocka
 .SECONDARY:

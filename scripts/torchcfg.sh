@@ -1,6 +1,7 @@
 #!/bin/sh
 # Finds libtorch and prints a Makefile fragment (NAME := value lines).
 # Order: LIBTORCH=DIR, the torch of PYTHON= or of the active virtual environment, Debian's libtorch-dev.
+# CUDA=0 leaves the CUDA half of a libtorch out, CUDA=1 insists on it; unset takes it where it is.
 # Never imports torch.utils.cpp_extension (slow); one `import torch` at most, and only when a python was named.
 set -u
 
@@ -10,7 +11,11 @@ emit() { # root, where it came from
     std=c++17
     grep -q 202002L "$hdr" 2>/dev/null && std=c++20
     cuda=0
-    [ -e "$root/lib/libtorch_cuda.so" ] && cuda=1
+    [ -e "$root/lib/libtorch_cuda.so" ] && [ "${CUDA:-1}" != 0 ] && cuda=1
+    if [ "${CUDA:-}" = 1 ] && [ $cuda = 0 ]; then
+        echo "midre: CUDA=1, but the libtorch of $origin ($root) has no libtorch_cuda.so; name a CUDA one with LIBTORCH= or PYTHON=" >&2
+        exit 1
+    fi
     printf 'TORCH_ROOT := %s\nTORCH_ORIGIN := %s\nTORCH_STD := %s\nTORCH_CUDA := %s\nTORCH_ABI := %s\n' \
         "$root" "$origin" "$std" "$cuda" "${abi:-1}"
     printf 'midre: libtorch from %s (%s), %s\n' "$origin" "$root" \
@@ -23,6 +28,7 @@ if [ -n "${LIBTORCH:-}" ]; then
         echo "midre: LIBTORCH=$LIBTORCH has no include/ATen/ATen.h; point it at an unpacked libtorch or site-packages/torch" >&2
         exit 1
     fi
+    LIBTORCH=$(cd "$LIBTORCH" && pwd) # it becomes a run path
     abi=1
     case $(strings -n 8 "$LIBTORCH/lib/libc10.so" 2>/dev/null | grep -m1 -c 'NSt7__cxx1112basic_string') in 0) abi=0 ;; esac
     emit "$LIBTORCH" "LIBTORCH"
@@ -44,6 +50,10 @@ if [ -n "$python" ]; then
 fi
 
 if [ -e /usr/include/ATen/ATen.h ]; then
+    if [ "${CUDA:-}" = 1 ]; then
+        echo "midre: CUDA=1, but Debian's libtorch-dev computes on the CPU only; name a CUDA one with LIBTORCH= or PYTHON=" >&2
+        exit 1
+    fi
     printf 'TORCH_ROOT :=\nTORCH_ORIGIN := libtorch-dev\nTORCH_STD := c++17\nTORCH_CUDA := 0\nTORCH_ABI := 1\n'
     echo "midre: libtorch from Debian's libtorch-dev (CPU only)" >&2
     exit 0

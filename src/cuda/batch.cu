@@ -5,9 +5,8 @@
  * arguments are the limit, and a launch costs less than a copy to the device would. */
 #include <cuda_runtime.h>
 
+extern "C" { /* the headers are plain C */
 #include "midre/cuda_kernels.h"
-
-extern "C" {
 #include "midre/tensor_grad.h"
 }
 

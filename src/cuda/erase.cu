@@ -4,9 +4,8 @@
  * a box are visited in memory order of either layout; other strides are right too. */
 #include <cuda_runtime.h>
 
+extern "C" { /* the headers are plain C */
 #include "midre/cuda_kernels.h"
-
-extern "C" {
 #include "midre/tensor_grad.h"
 }
 

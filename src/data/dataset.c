@@ -19,7 +19,7 @@ struct mi_data_private {
 const struct mi_data_desc *mi_data_find(const char *name) {
     const char *names[64];
     size_t n = 0;
-    for (; mi_data_table[n] && n < sizeof names / sizeof *names; n++) {
+    for (; n < sizeof names / sizeof *names && mi_data_table[n]; n++) {
         names[n] = mi_data_table[n]->info.name;
         if (!strcmp(names[n], name)) return mi_data_table[n];
     }

@@ -58,7 +58,6 @@ static enum mi_status train(struct mi_attack_job *job, const struct stage *s, co
 static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts) {
     struct classifier target = {0};
     double queries = 0;
-    ctx->tally = &queries;
     struct mi_attack_job job = {
         .ctx = ctx, .size = s->size, .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name)};
     const struct stage *images = s->pub ? s->pub : s->data;
@@ -66,6 +65,7 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     if (job.pub->n == 0)
         return mi_fail(MI_E_MISSING, "%s has no public images for the attacker; name some with [data] public",
                        images->dataset);
+    ctx->tally = &queries;
     char *path = mi_product_work_file(ctx->product, "prior.safetensors");
     enum mi_status st = path ? MI_OK : MI_E_NOMEM;
     if (st == MI_OK && *given_file(e)) {
