@@ -156,6 +156,8 @@ static void draw_cells(struct mi_ui *ui, int y, struct mi_rect in, const struct 
                        bool here) {
     const struct mi_theme *t = &ui->theme;
     int x = in.x + 3;
+    char blank[64];
+    snprintf(blank, sizeof blank, "%63s", "");
     mi_put_attr(t, y, in.x, 1, MI_INK_TEXT, 0, here ? ">" : " ");
     mi_put_attr(t, y, in.x + 1, 1, r->published ? MI_INK_DIM : MI_INK_S1, 0, r->published ? "○" : "●");
     for (int k = 0; k < n; k++) {
@@ -167,6 +169,8 @@ static void draw_cells(struct mi_ui *ui, int y, struct mi_rect in, const struct 
         bool prefixed = !strncmp(text, "run ", 4) && mi_text_width(text) > w; /* "0002 syn" says enough */
         mi_text_clip(clipped, sizeof clipped, text + (prefixed ? 4 : 0), w);
         int pad = num ? w - mi_text_width(clipped) : 0;
+        if (here) mi_put_attr(t, y, x, w, MI_INK_TEXT, A_REVERSE, blank);
+        if (here && k) mi_put_attr(t, y, x - 1, 1, MI_INK_TEXT, A_REVERSE, " ");
         mi_put_attr(t, y, x + pad, w - pad, MI_INK_TEXT, (here ? A_REVERSE : 0) | (r->published ? 0 : A_BOLD), clipped);
         x += w + 1;
     }

@@ -11,6 +11,12 @@ static const char *blank_word(const struct mi_field *f) {
     return f->kind == MI_FIELD_ENTRY ? "(same)" : "-";
 }
 
+/* What a 0 means where the help says so: "attacks all" of "...; 0 attacks all"; "" elsewhere. */
+static void zero_word(const struct mi_setting *s, const char *value, char *out, size_t size) {
+    const char *at = !strcmp(value, "0") && s->help ? strstr(s->help, "; 0 ") : NULL;
+    snprintf(out, size, "%.*s", at ? (int)strcspn(at + 4, ";,") : 0, at ? at + 4 : "");
+}
+
 static void draw_field(struct mi_ui *ui, struct mi_rect row, const struct mi_field *f, bool here, int label_w) {
     const struct mi_theme *t = &ui->theme;
     char line[512], bar[64], value[400];
@@ -31,7 +37,8 @@ static void draw_field(struct mi_ui *ui, struct mi_rect row, const struct mi_fie
     } else if (s->type == MI_BOOL) {
         snprintf(line, sizeof line, "[%s] %s", !strcmp(v, "yes") || !strcmp(v, "true") ? "x" : " ", value);
     } else {
-        snprintf(line, sizeof line, "%s %s", value, *v && s->unit ? s->unit : "");
+        zero_word(s, v, bar, sizeof bar);
+        snprintf(line, sizeof line, "%s%s %s", value, *bar ? ":" : "", *bar ? bar : *v && s->unit ? s->unit : "");
     }
     mi_putf(t, row.y, row.x, label_w + 2, MI_INK_TEXT, "%s%s", here ? ">" : " ", f->label);
     int x = row.x + label_w + 2;
@@ -71,7 +78,8 @@ static void draw_form(struct mi_ui *ui, struct mi_rect r, struct mi_form *form, 
         draw_field(ui, (struct mi_rect){in.y + k, in.x, 1, in.w}, &form->f[*top + k], focus && *top + k == at, label_w);
     if (*top + list < rows) mi_put(&ui->theme, r.y + r.h - 1, r.x + r.w - 9, 7, MI_INK_DIM, "more ↓");
     if (*top > 0) mi_put(&ui->theme, r.y, r.x + r.w - 9, 7, MI_INK_DIM, "more ↑");
-    if (buttons) draw_buttons(ui, (struct mi_rect){in.y + in.h - 1, in.x, 1, in.w}, form, at);
+    int below = rows + 1 < in.h - 1 ? rows + 1 : in.h - 1; /* a blank line above the buttons where there is room */
+    if (buttons) draw_buttons(ui, (struct mi_rect){in.y + below, in.x, 1, in.w}, form, at);
 }
 
 /* ---- help of the focus -------------------------------------------------------------------------------- */

@@ -152,7 +152,7 @@ void show_grid_captions(const struct show_grid *g, FILE *out) {
             else
                 fprintf(out, " | %s: judge says %d, %.0f %%", v->hit ? "LEAKED" : "missed", v->judge,
                         100 * v->confidence);
-            if (v && !isnan(v->distance)) fprintf(out, ", distance %.0f", v->distance);
+            if (v && !isnan(v->distance)) fprintf(out, ", distance %.4g", v->distance);
         }
         fputc('\n', out);
     }
