@@ -74,9 +74,7 @@ enum mi_status cli_parse(struct cli *c, const struct cli_command *command, int a
     if (!c->args) return MI_E_NOMEM;
     bool words_only = command->raw;
     for (int i = 0; i < argc; i++) {
-        if (command->raw && i == 0 && (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")))
-            MI_TRY(take_option(c, argc, argv, &i));
-        else if (!words_only && !strcmp(argv[i], "--"))
+        if (!words_only && !strcmp(argv[i], "--"))
             words_only = true;
         else if (!words_only && argv[i][0] == '-' && argv[i][1])
             MI_TRY(take_option(c, argc, argv, &i));

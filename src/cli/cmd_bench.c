@@ -15,9 +15,9 @@ static enum mi_status bench(struct cli *c) {
 
 const struct cli_command cli_cmd_bench = {
     .name = "bench",
-    .args = "[ARGUMENTS ...]",
-    .brief = "Measure training, attack and drawing speed on this machine",
-    .help = "Everything after `bench` goes to `midre-engine bench`.",
+    .args = "[WORK ...] [--options]",
+    .brief = "Measure training and attack speed on this machine",
+    .help = "Everything after `bench` goes to `midre-engine bench`; `midre bench --help` lists its works and options.",
     .max_args = -1,
     .raw = true,
     .exec = bench,

@@ -90,6 +90,7 @@ void cli_print_command(FILE *out, const struct cli_command *cmd) {
         fputc('\n', out);
         cli_fold(out, cmd->help, 0, width);
     }
+    if (cmd->raw) return; /* its options are the engine's */
     fputs("\noptions:\n", out);
     print_options(out, cmd->options, width);
     print_options(out, cli_global_options, width);

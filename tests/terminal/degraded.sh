@@ -75,6 +75,21 @@ kill -CONT $(tm list-panes -t t -F '#{pane_pid}') 2>/dev/null
 keys 5
 expect "after Ctrl-Z and continuing it answers" "[5 Runs]" "0001"
 
+# A crash: the shell after it has its line settings, its screen and its cursor; the exit code tells the signal.
+tm kill-session -t t 2>/dev/null
+tm new-session -d -s t -x 80 -y 24 "stty -a >$tmp/line.before; echo \$\$ >$tmp/shell; \
+    env MIDRE_WORKSPACE=$tmp/ws MIDRE_ASSETS=$root/assets LC_ALL=C.UTF-8 ASAN_OPTIONS=handle_segv=0 $MIDRE_BIN; \
+    echo EXIT \$?; stty -a >$tmp/line.after; sleep 600"
+sees "[1 Setup]"
+kill -SEGV $(cat "/proc/$(cat "$tmp/shell")/task/"*/children)
+expect "after a crash the shell's screen is back, with a word" "EXIT 139" "the screens crashed"
+for try in 1 2 3 4 5 6 7 8 9 10; do [ -s "$tmp/line.after" ] && break; sleep 0.1; done
+if cmp -s "$tmp/line.before" "$tmp/line.after" && [ "$(tm display -p -t t '#{alternate_on}#{cursor_flag}')" = 01 ]; then
+    ok "and its line settings and cursor"
+else
+    bad "and its line settings and cursor" "$(diff "$tmp/line.before" "$tmp/line.after")"
+fi
+
 # What an idle program costs: bytes to the terminal and processor time in five seconds.
 drive -s 24x80 -o "$tmp/rec" "1.0,5,0.3,Enter,0.5,2,1.0,mark:a,5.0,mark:b,q" -- bash -c 'TIMEFORMAT="%U %S"; time '"$MIDRE_BIN" >/dev/null
 a=$(cat "$tmp/rec.a") b=$(cat "$tmp/rec.b")

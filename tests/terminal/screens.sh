@@ -88,3 +88,20 @@ keys C-l
 expect "repaints" "private photo"
 keys C-c
 expect "Ctrl-C leaves when nothing runs" "EXIT 0"
+
+# Dataset folders of midre.ini count in the workbench too, unless the spec says otherwise.
+mkdir -p "$tmp/here"
+printf '[data.folder]\nroot = /srv/people\npublic_root = /srv/others\n' >"$tmp/here/midre.ini"
+printf '[data]\nname = folder\n[data.folder]\npublic_root = /elsewhere\n' >"$tmp/here/spec.ini"
+tm kill-session -t t 2>/dev/null
+tm new-session -d -s t -x 80 -y 24 -c "$tmp/here" \
+    "env MIDRE_WORKSPACE=$tmp/ws MIDRE_ASSETS=$root/assets LC_ALL=C.UTF-8 $MIDRE_BIN spec.ini; echo EXIT \$?; sleep 600"
+sees "[1 Setup]"
+keys w; sees "Save experiment"; keys Enter
+expect "saves the experiment" "saved to"
+if grep -qx 'root = /srv/people' "$tmp/here/experiment.ini" && grep -qx 'public_root = /elsewhere' "$tmp/here/experiment.ini"; then
+    ok "with the dataset folder of midre.ini"
+else
+    bad "with the dataset folder of midre.ini" "$(cat "$tmp/here/experiment.ini")"
+fi
+keys q; sees "EXIT 0"
