@@ -31,7 +31,11 @@ struct geometry {
     int n, h, w, cin, cout, th, tw; /* th x tw tiles an image */
     int cb, pb;                     /* channel blocks of V (cin/VL) and panels of P (cout/NR), rounded up */
     long tiles, block;              /* all tiles; tiles of a super-block, a multiple of MR */
+    long vs, ps, us;                /* floats from one of the 36 planes of V, P, U to the next */
 };
+
+/* A transform touches all 36 planes at once: an odd number of cache lines between them keeps them in different sets. */
+static long plane_of(long floats) { return ((floats + 15) / 16 | 1) * 16; }
 
 static struct geometry geometry_of(int n, int h, int w, int cin, int cout) {
     struct geometry g = {.n = n, .h = h, .w = w, .cin = cin, .cout = cout, .th = (h + 3) / 4, .tw = (w + 3) / 4};
@@ -41,6 +45,8 @@ static struct geometry geometry_of(int n, int h, int w, int cin, int cout) {
     g.block = fit < g.tiles ? fit : g.tiles;
     if (g.block < 16 * MR && g.tiles > 16 * MR) g.block = 16 * MR;
     g.block = (g.block + MR - 1) / MR * MR;
+    g.vs = plane_of(g.cb * g.block * VL), g.ps = plane_of(g.pb * g.block * NR);
+    g.us = plane_of((long)g.pb * g.cb * VL * NR);
     return g;
 }
 
@@ -108,32 +114,47 @@ static inline long tap_offset(const struct wino_weight *w, int y, int x) {
     return w->rotate ? (2 - y) * w->stride_y + (2 - x) * w->stride_x : y * w->stride_y + x * w->stride_x;
 }
 
-/* U [36][pb][cb*VL][NR]; channels beyond cin and cout are zero.  Lanes are output channels. */
+/* taps [3][3] of VL output channels from `first` for one input channel; channels that do not exist are zero. */
+static inline void load_taps(const struct wino_weight *w, int first, long ci, vf taps[3][3]) {
+    int lanes = ci < w->cin ? w->cout - first : 0;
+    const float *base = w->w + first * w->stride_out + ci * w->stride_in;
+    for (int t = 0; t < 9; t++) {
+        const float *src = base + tap_offset(w, t / 3, t % 3);
+        vf v = {0};
+        if (lanes >= VL && w->stride_out == 1)
+            v = *(const vf *)src;
+        else
+            for (int k = 0; k < VL && k < lanes; k++) v[k] = src[k * w->stride_out];
+        taps[t % 3][t / 3] = v;
+    }
+}
+
+/* U [36][pb][cb*VL][NR]; channels beyond cin and cout are zero.  Lanes are output channels; both halves of a row are
+ * made together, so that a cache line is written once and whole. */
 static void weight_pack(const struct wino_weight *w, const struct geometry *g, float *u) {
-    long rows = (long)g->cb * VL, plane = g->pb * rows * NR;
+    long rows = (long)g->cb * VL;
 #pragma omp parallel for collapse(2) schedule(static)
-    for (int half = 0; half < 2 * g->pb; half++)
+    for (int b = 0; b < g->pb; b++)
         for (long ci = 0; ci < rows; ci++) {
-            int first = half * VL, lanes = ci < g->cin ? g->cout - first : 0;
-            const float *base = w->w + first * w->stride_out + ci * w->stride_in;
-            vf taps[3][3], cols[3][6], o[6];
-            for (int t = 0; t < 9; t++) {
-                vf v = {0};
-                const float *src = base + tap_offset(w, t / 3, t % 3);
-                for (int k = 0; k < VL && k < lanes; k++) v[k] = src[k * w->stride_out];
-                taps[t % 3][t / 3] = v;
+            vf taps[3][3], cols[2][3][6], o[2][6];
+            for (int half = 0; half < 2; half++) {
+                load_taps(w, b * NR + half * VL, ci, taps);
+                for (int x = 0; x < 3; x++) weight_1d(taps[x], cols[half][x]);
             }
-            for (int x = 0; x < 3; x++) weight_1d(taps[x], cols[x]);
-            float *dst = u + ((half / 2) * rows + ci) * NR + (half % 2) * VL;
+            float *dst = u + (b * rows + ci) * NR;
             for (int i = 0; i < 6; i++) {
-                weight_1d((vf[3]){cols[0][i], cols[1][i], cols[2][i]}, o);
-                for (int j = 0; j < 6; j++) *(vf *)(dst + (6 * i + j) * plane) = o[j];
+                for (int half = 0; half < 2; half++)
+                    weight_1d((vf[3]){cols[half][0][i], cols[half][1][i], cols[half][2][i]}, o[half]);
+                for (int j = 0; j < 6; j++) {
+                    float *at = dst + (6 * i + j) * g->us;
+                    *(vf *)at = o[0][j], *(vf *)(at + VL) = o[1][j];
+                }
             }
         }
 }
 
 static void weight_unpack(const struct wino_weight *dw, const struct geometry *g, const float *du) {
-    long rows = (long)g->cb * VL, plane = g->pb * rows * NR;
+    long rows = (long)g->cb * VL;
     float *out = (float *)(uintptr_t)dw->w;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int half = 0; half < 2 * g->pb; half++)
@@ -143,7 +164,7 @@ static void weight_unpack(const struct wino_weight *dw, const struct geometry *g
             float *base = out + first * dw->stride_out + ci * dw->stride_in;
             vf part[6][3], taps[3], u[6];
             for (int i = 0; i < 6; i++) {
-                for (int j = 0; j < 6; j++) u[j] = *(const vf *)(src + (6 * i + j) * plane);
+                for (int j = 0; j < 6; j++) u[j] = *(const vf *)(src + (6 * i + j) * g->us);
                 weight_grad_1d(u, part[i]);
             }
             for (int x = 0; x < 3; x++) {
@@ -181,7 +202,7 @@ static inline struct tile tile_at(const struct geometry *g, long t) {
 
 /* V of tiles [first, first+count); rows count..block are zeroed so that the products stay finite. */
 static void input_transform(const struct geometry *g, const float *x, long first, long count, float *v) {
-    long plane = (long)g->cb * g->block * VL;
+    long plane = g->vs;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int b = 0; b < g->cb; b++)
         for (long t = 0; t < g->block; t++) {
@@ -214,7 +235,7 @@ static void input_transform(const struct geometry *g, const float *x, long first
 
 static void output_transform(const struct geometry *g, const float *p, const float *bias, long first, long count,
                              float *y) {
-    long plane = (long)g->pb * g->block * NR;
+    long plane = g->ps;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int b = 0; b < 2 * g->pb; b++)
         for (long t = 0; t < count; t++) {
@@ -242,7 +263,7 @@ static void output_transform(const struct geometry *g, const float *p, const flo
 
 /* P = A dy A^T of the output gradient. */
 static void output_grad_transform(const struct geometry *g, const float *dy, long first, long count, float *p) {
-    long plane = (long)g->pb * g->block * NR;
+    long plane = g->ps;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int b = 0; b < 2 * g->pb; b++)
         for (long t = 0; t < count; t++) {
@@ -291,8 +312,8 @@ static void products(const struct geometry *g, const float *v, const float *u, f
 #pragma omp parallel for collapse(2) schedule(static)
     for (int xi = 0; xi < XI; xi++)
         for (int b = 0; b < g->pb; b++) {
-            const float *a = v + (long)xi * g->cb * chunk, *w = u + ((long)xi * g->pb + b) * rows * NR;
-            float *out = p + ((long)xi * g->pb + b) * g->block * NR;
+            const float *a = v + xi * g->vs, *w = u + xi * g->us + b * rows * NR;
+            float *out = p + xi * g->ps + b * g->block * NR;
             for (long t = 0; t < g->block; t += MR) block_product(a + t * VL, w, chunk, g->cb, out + t * NR);
         }
 }
@@ -316,18 +337,18 @@ static void grad_products(const struct geometry *g, const float *v, const float 
 #pragma omp parallel for collapse(2) schedule(static)
     for (int xi = 0; xi < XI; xi++)
         for (int b = 0; b < g->pb; b++) {
-            const float *d = p + ((long)xi * g->pb + b) * g->block * NR;
-            float *out = du + ((long)xi * g->pb + b) * rows * NR;
+            const float *d = p + xi * g->ps + b * g->block * NR;
+            float *out = du + xi * g->us + b * rows * NR;
             for (int c = 0; c < g->cb; c++)
                 for (int k = 0; k < VL; k += 4)
-                    grad_product(v + ((long)xi * g->cb + c) * chunk + k, d, count, out + (c * VL + k) * NR);
+                    grad_product(v + xi * g->vs + c * chunk + k, d, count, out + (c * VL + k) * NR);
         }
 }
 
 /* ---- layers --------------------------------------------------------------------------------------------------- */
 static bool buffers(const struct geometry *g, float **v, float **p, float **u, size_t *u_floats) {
-    size_t vs = (size_t)XI * g->cb * g->block * VL, ps = (size_t)XI * g->pb * g->block * NR;
-    *u_floats = (size_t)XI * g->pb * g->cb * VL * NR;
+    size_t vs = XI * (size_t)g->vs, ps = XI * (size_t)g->ps;
+    *u_floats = XI * (size_t)g->us;
     *v = scratch_get(vs + ps + *u_floats);
     if (!*v) return false;
     *p = *v + vs, *u = *p + ps;
