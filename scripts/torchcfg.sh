@@ -2,8 +2,17 @@
 # Finds libtorch and prints a Makefile fragment (NAME := value lines).
 # Order: LIBTORCH=DIR, the torch of PYTHON= or of the active virtual environment, Debian's libtorch-dev.
 # CUDA=0 leaves the CUDA half of a libtorch out, CUDA=1 insists on it; unset takes it where it is.
-# Never imports torch.utils.cpp_extension (slow); one `import torch` at most, and only when a python was named.
+# Nothing is imported: a python only says where its torch lies (an import costs seconds and may want libraries that
+# this build does not).
 set -u
+
+# The string ABI its C++ was compiled with, read off the names in libc10.
+abi_of() {
+    case $(strings -n 8 "$1/lib/libc10.so" 2>/dev/null | grep -m1 -c 'NSt7__cxx1112basic_string') in
+    0) echo 0 ;;
+    *) echo 1 ;;
+    esac
+}
 
 emit() { # root, where it came from
     root=$1 origin=$2
@@ -29,18 +38,19 @@ if [ -n "${LIBTORCH:-}" ]; then
         exit 1
     fi
     LIBTORCH=$(cd "$LIBTORCH" && pwd) # it becomes a run path
-    abi=1
-    case $(strings -n 8 "$LIBTORCH/lib/libc10.so" 2>/dev/null | grep -m1 -c 'NSt7__cxx1112basic_string') in 0) abi=0 ;; esac
+    abi=$(abi_of "$LIBTORCH")
     emit "$LIBTORCH" "LIBTORCH"
 fi
 
 python=${PYTHON:-}
 [ -z "$python" ] && [ -n "${VIRTUAL_ENV:-}" ] && python=$VIRTUAL_ENV/bin/python
 if [ -n "$python" ]; then
-    found=$("$python" -c 'import os, torch; print(os.path.dirname(torch.__file__), int(torch._C._GLIBCXX_USE_CXX11_ABI))' 2>/dev/null)
-    if [ -n "$found" ] && [ -e "${found% *}/include/ATen/ATen.h" ]; then
-        abi=${found##* }
-        emit "${found% *}" "$python"
+    found=$("$python" -c 'import importlib.util as u
+s = u.find_spec("torch")
+print(s.submodule_search_locations[0] if s else "")' 2>/dev/null)
+    if [ -n "$found" ] && [ -e "$found/include/ATen/ATen.h" ]; then
+        abi=$(abi_of "$found")
+        emit "$found" "$python"
     fi
     if [ -n "${PYTHON:-}" ]; then
         echo "midre: PYTHON=$PYTHON has no torch with headers; pip install torch there, or unset PYTHON" >&2
