@@ -114,40 +114,49 @@ static inline long tap_offset(const struct wino_weight *w, int y, int x) {
     return w->rotate ? (2 - y) * w->stride_y + (2 - x) * w->stride_x : y * w->stride_y + x * w->stride_x;
 }
 
-/* taps [3][3] of VL output channels from `first` for one input channel; channels that do not exist are zero. */
-static inline void load_taps(const struct wino_weight *w, int first, long ci, vf taps[3][3]) {
-    int lanes = ci < w->cin ? w->cout - first : 0;
-    const float *base = w->w + first * w->stride_out + ci * w->stride_in;
-    for (int t = 0; t < 9; t++) {
-        const float *src = base + tap_offset(w, t / 3, t % 3);
-        vf v = {0};
-        if (lanes >= VL && w->stride_out == 1)
-            v = *(const vf *)src;
+/* A block of taps, lanes are output channels.  It is filled and emptied along whichever axis lies contiguous in the
+ * tensor: taken lane by lane, the strides of a deep layer (a power of two, often) would evict each other's lines. */
+typedef float tap_block[9][VL][NR];
+
+static inline int at_most(int n, int limit) { return n < limit ? n : limit; }
+
+/* Copies between the block and the weight at output channel `out`, input channel `in`. */
+static inline void move_taps(const struct wino_weight *w, int out, int in, tap_block t, bool store) {
+    int lanes = at_most(w->cout - out, NR), ins = at_most(w->cin - in, VL);
+    float *base = (float *)(uintptr_t)w->w + out * w->stride_out + in * w->stride_in;
+    for (int i = 0; i < 9; i++) {
+        float *p = base + tap_offset(w, i / 3, i % 3);
+        if (w->stride_out == 1)
+            for (int c = 0; c < ins; c++)
+                for (int k = 0; k < lanes; k++)
+                    if (store) p[c * w->stride_in + k] = t[i][c][k];
+                    else t[i][c][k] = p[c * w->stride_in + k];
         else
-            for (int k = 0; k < VL && k < lanes; k++) v[k] = src[k * w->stride_out];
-        taps[t % 3][t / 3] = v;
+            for (int k = 0; k < lanes; k++)
+                for (int c = 0; c < ins; c++)
+                    if (store) p[c * w->stride_in + k * w->stride_out] = t[i][c][k];
+                    else t[i][c][k] = p[c * w->stride_in + k * w->stride_out];
     }
 }
 
-/* U [36][pb][cb*VL][NR]; channels beyond cin and cout are zero.  Lanes are output channels; both halves of a row are
- * made together, so that a cache line is written once and whole. */
+/* U [36][pb][cb*VL][NR]; channels beyond cin and cout are zero. */
 static void weight_pack(const struct wino_weight *w, const struct geometry *g, float *u) {
     long rows = (long)g->cb * VL;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int b = 0; b < g->pb; b++)
-        for (long ci = 0; ci < rows; ci++) {
-            vf taps[3][3], cols[2][3][6], o[2][6];
-            for (int half = 0; half < 2; half++) {
-                load_taps(w, b * NR + half * VL, ci, taps);
-                for (int x = 0; x < 3; x++) weight_1d(taps[x], cols[half][x]);
-            }
-            float *dst = u + (b * rows + ci) * NR;
-            for (int i = 0; i < 6; i++) {
-                for (int half = 0; half < 2; half++)
-                    weight_1d((vf[3]){cols[half][0][i], cols[half][1][i], cols[half][2][i]}, o[half]);
-                for (int j = 0; j < 6; j++) {
-                    float *at = dst + (6 * i + j) * g->us;
-                    *(vf *)at = o[0][j], *(vf *)(at + VL) = o[1][j];
+        for (int c = 0; c < g->cb; c++) {
+            tap_block taps = {{{0}}};
+            move_taps(w, b * NR, c * VL, taps, false);
+            for (int lane = 0; lane < VL * NR; lane += VL) {
+                const float *src = &taps[0][0][0] + lane;
+                float *dst = u + (b * rows + c * VL) * NR + lane;
+                vf cols[3][6], o[6];
+                for (int x = 0; x < 3; x++)
+                    weight_1d((vf[3]){*(const vf *)(src + x * VL * NR), *(const vf *)(src + (3 + x) * VL * NR),
+                                      *(const vf *)(src + (6 + x) * VL * NR)}, cols[x]);
+                for (int i = 0; i < 6; i++) {
+                    weight_1d((vf[3]){cols[0][i], cols[1][i], cols[2][i]}, o);
+                    for (int j = 0; j < 6; j++) *(vf *)(dst + (6 * i + j) * g->us) = o[j];
                 }
             }
         }
@@ -155,26 +164,25 @@ static void weight_pack(const struct wino_weight *w, const struct geometry *g, f
 
 static void weight_unpack(const struct wino_weight *dw, const struct geometry *g, const float *du) {
     long rows = (long)g->cb * VL;
-    float *out = (float *)(uintptr_t)dw->w;
 #pragma omp parallel for collapse(2) schedule(static)
-    for (int half = 0; half < 2 * g->pb; half++)
-        for (int ci = 0; ci < g->cin; ci++) {
-            int first = half * VL;
-            const float *src = du + ((half / 2) * rows + ci) * NR + (half % 2) * VL;
-            float *base = out + first * dw->stride_out + ci * dw->stride_in;
-            vf part[6][3], taps[3], u[6];
-            for (int i = 0; i < 6; i++) {
-                for (int j = 0; j < 6; j++) u[j] = *(const vf *)(src + (6 * i + j) * g->us);
-                weight_grad_1d(u, part[i]);
-            }
-            for (int x = 0; x < 3; x++) {
-                for (int i = 0; i < 6; i++) u[i] = part[i][x];
-                weight_grad_1d(u, taps);
-                for (int y = 0; y < 3; y++) {
-                    float *at = base + tap_offset(dw, y, x);
-                    for (int k = 0; k < VL && first + k < g->cout; k++) at[k * dw->stride_out] = taps[y][k];
+    for (int b = 0; b < g->pb; b++)
+        for (int c = 0; c < g->cb; c++) {
+            tap_block taps;
+            for (int lane = 0; lane < VL * NR; lane += VL) {
+                const float *src = du + (b * rows + c * VL) * NR + lane;
+                float *dst = &taps[0][0][0] + lane;
+                vf part[6][3], o[3], u[6];
+                for (int i = 0; i < 6; i++) {
+                    for (int j = 0; j < 6; j++) u[j] = *(const vf *)(src + (6 * i + j) * g->us);
+                    weight_grad_1d(u, part[i]);
+                }
+                for (int x = 0; x < 3; x++) {
+                    for (int i = 0; i < 6; i++) u[i] = part[i][x];
+                    weight_grad_1d(u, o);
+                    for (int y = 0; y < 3; y++) *(vf *)(dst + (3 * y + x) * VL * NR) = o[y];
                 }
             }
+            move_taps(dw, b * NR, c * VL, taps, true);
         }
 }
 
