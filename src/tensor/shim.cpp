@@ -215,14 +215,14 @@ void describe_args(char *out, size_t cap) {
         const mt_tensor *b = self.arg[i];
         add("%s", i ? ", " : " (got ");
         if (!b->t.defined()) {
-            add("none");
+            add("%s", "none");
             continue;
         }
         add("%s[", dtype_name(b->t.scalar_type()));
         for (int64_t d = 0; d < b->t.dim(); d++) add("%s%lld", d ? "," : "", (long long)b->t.size(d));
-        add("]");
+        add("%s", "]");
     }
-    if (self.args) add(")");
+    if (self.args) add("%s", ")");
 }
 
 __attribute__((format(printf, 3, 4))) mi_status record(mi_status code, const char *op, const char *fmt, ...) {
