@@ -13,7 +13,7 @@ static const struct cli_option options[] = {
     {"plain", 0, NULL, "Print lines instead of a live status line (default when not on a terminal)"},
     {"demo", 0, NULL, "Use the built-in demo instead of a spec file"},
     {"until", 'u', "STAGE", "Last stage to do: data, target, judge, prior, attack or score (all)"},
-    {"dry-run", 'n', NULL, "Check everything, print the resolved spec, start nothing"},
+    {"dry-run", 'n', NULL, "Check the settings, print the resolved spec, start nothing"},
     CLI_OPTION_END,
 };
 

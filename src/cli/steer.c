@@ -1,8 +1,8 @@
 /* src/cli/steer.c - talks to a running engine over its control socket, for stop, pause and resume.
  *
  * An engine needs a moment from its start to its socket (libtorch is loaded first).  Its log carries the time of that
- * start: while the journal is older than a young log, or the engine holds its run without a socket yet, it is waited for
- * instead of being called missing. */
+ * start: while the journal is older than a young log, or the engine holds its run without a socket yet, it is waited
+ * for instead of being called missing. */
 #include "steer.h"
 
 #include <stdlib.h>

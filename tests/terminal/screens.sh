@@ -104,4 +104,7 @@ if grep -qx 'root = /srv/people' "$tmp/here/experiment.ini" && grep -qx 'public_
 else
     bad "with the dataset folder of midre.ini" "$(cat "$tmp/here/experiment.ini")"
 fi
+keys S
+expect "missing photos are named before a run is made" "/srv/people"
+if [ -e "$tmp/ws/runs/0003" ]; then bad "and no run is made" "$(ls "$tmp/ws/runs")"; else ok "and no run is made"; fi
 keys q; sees "EXIT 0"
