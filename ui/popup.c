@@ -278,7 +278,9 @@ static void draw_picks(struct mi_ui *ui, struct mi_rect in) {
     if (list == in.h) return;
     mi_wrap(t, (struct mi_rect){in.y + list, in.x, 3, in.w}, MI_INK_DIM, p->n_picks ? p->picks[p->at].help : "");
     mi_put(t, in.y + in.h - 1, in.x, in.w, MI_INK_ACCENT,
-           p->many ? "Space pick  Enter take  e type (a+b combines)  Esc back" : "Enter take  Esc back");
+           !p->many     ? "Enter take  Esc back"
+           : in.w >= 55 ? "Space pick  Enter take  e type (a+b combines)  Esc back"
+                        : "Space pick  Enter take  Esc back");
 }
 
 void mi_popup_draw(struct mi_ui *ui) {
@@ -298,11 +300,13 @@ void mi_popup_draw(struct mi_ui *ui) {
         draw_picks(ui, in);
         return;
     }
-    int used = mi_wrap(t, (struct mi_rect){in.y, in.x, in.h, in.w}, MI_INK_TEXT, p->text);
-    in.y += used + 1, in.h -= used + 1;
+    int keep = p->kind == MI_POPUP_LINE && in.h > 2 ? 2 : 0; /* the line and its keys stay inside a low box */
+    int used = mi_wrap(t, (struct mi_rect){in.y, in.x, in.h - keep, in.w}, MI_INK_TEXT, p->text);
+    if (!keep || in.h - used >= 3) used++;
+    in.y += used, in.h -= used;
     if (p->kind == MI_POPUP_LINE) {
         draw_line(ui, in);
-        mi_put(t, in.y + 2, in.x, in.w, MI_INK_ACCENT, "Enter take  Esc back");
+        mi_put(t, in.y + (in.h >= 3 ? 2 : 1), in.x, in.w, MI_INK_ACCENT, "Enter take  Esc back");
         return;
     }
     for (int k = 0; k < p->n_choices && k < in.h; k++) {

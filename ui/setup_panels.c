@@ -24,7 +24,7 @@ static void draw_field(struct mi_ui *ui, struct mi_rect row, const struct mi_fie
     double fraction = mi_field_fraction(ui->spec, f);
     const struct mi_setting *s = f->set;
     if (f->kind == MI_FIELD_HEADER) {
-        mi_put(t, row.y, row.x, row.w, MI_INK_TITLE, f->label);
+        mi_putf(t, row.y, row.x, row.w, MI_INK_TITLE, "[%s]", f->label);
         return;
     }
     mi_text_clip(value, sizeof value, *v ? v : blank_word(f), row.w - label_w - 6);
@@ -124,8 +124,8 @@ static void help_setting(struct mi_ui *ui, struct mi_rect *in, const struct mi_f
         snprintf(text, sizeof text, "default %s", s->def && *s->def ? s->def : "empty");
     used = mi_wrap(&ui->theme, *in, MI_INK_DIM, text);
     in->y += used, in->h -= used;
-    mi_putf(&ui->theme, in->y, in->x, in->w, MI_INK_DIM, "in a file: [%s] %s = %s", f->section, s->name,
-            mi_field_value(ui->spec, f));
+    snprintf(text, sizeof text, "in a file: [%s] %s = %s", f->section, s->name, mi_field_value(ui->spec, f));
+    if (in->h > 0) mi_wrap(&ui->theme, *in, MI_INK_DIM, text);
 }
 
 static void help_start(struct mi_ui *ui, struct mi_rect *in) {
