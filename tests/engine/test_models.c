@@ -264,7 +264,10 @@ static void compare_numbers(const char *name, const char *variant, int expected_
             r.size = size;
             run_network(&r, gain);
         }
-        double got = quantity(&r, what), tolerance = fmax(20.0 * spread, 1e-5);
+        /* The Winograd kernels round differently from the three runs behind spread; where a ReLU or a maximum sits on
+         * the fence, that moves a gradient by a few 1e-5, which ones depends on the release of libtorch. */
+        double least = strncmp(what, "grad_", 5) == 0 ? 1e-4 : 1e-5;
+        double got = quantity(&r, what), tolerance = fmax(20.0 * spread, least);
         double off = fabs(got - value) / fabs(value);
         if (off > tolerance || isnan(off)) {
             print_error("%s %s %s: %.9g, expected %.9g (off by %.2g, allowed %.2g)\n", name, variant, what, got, value,
