@@ -36,20 +36,21 @@ char *mi_assets_path(const char *name) {
     char dir[PATH_MAX];
     program_dir(dir, sizeof dir);
     const char *env = getenv("MIDRE_ASSETS");
-    char *tried[4] = {
+    char *tried[5] = {
         env && *env ? mi_format("%s/%s", env, name) : NULL,
         mi_format("%s/assets/%s", dir, name),
+        mi_format("%s/../assets/%s", dir, name), /* make BUILD=dir puts the programs a folder deeper */
         mi_format("%s/../share/midre/assets/%s", dir, name),
         mi_format("%s/share/midre/assets/%s", MIDRE_PREFIX, name),
     };
     char *found = NULL;
-    for (int i = 0; i < 4 && !found; i++) {
+    for (int i = 0; i < 5 && !found; i++) {
         if (tried[i] && mi_exists(tried[i])) found = mi_path_resolve(".", tried[i]);
     }
     if (!found && mi_error_status() == MI_OK)
         mi_fail(MI_E_MISSING,
                 "the file %s that ships with midre is not there (looked in %s%s%s/assets and %s/share/midre)", name,
                 env && *env ? env : "", env && *env ? ", " : "", dir, MIDRE_PREFIX);
-    for (int i = 0; i < 4; i++) free(tried[i]);
+    for (int i = 0; i < 5; i++) free(tried[i]);
     return found;
 }
