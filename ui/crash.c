@@ -45,7 +45,7 @@ static void on_crash(int sig) {
 
 static void add(const char *text) {
     size_t n = text && text != (const char *)-1 ? strlen(text) : 0;
-    if (n > sizeof bytes - n_bytes) return;
+    if (n == 0 || n > sizeof bytes - n_bytes) return; /* vt100 has no such capability: text may be NULL */
     memcpy(bytes + n_bytes, text, n);
     n_bytes += n;
 }
