@@ -61,9 +61,9 @@ static const struct mi_setting data_settings[] = {
     {.name = "eval_every", .type = MI_INT, .def = "1", .min = 1, .max = 100000, .unit = "epochs",                      \
      .help = "Epochs between tests; the last epoch is always tested"},                                                 \
     {.name = "init", .type = MI_PATH, .def = "",                                                                       \
-     .help = "Weights to start training from (.pth, .pt, .safetensors); empty starts from random ones"},               \
+     .help = "Weights to start training from (.safetensors); empty starts from random ones"},               \
     {.name = "checkpoint", .type = MI_PATH, .def = "",                                                                 \
-     .help = "Finished weights to use instead of training (.pth, .pt, .safetensors)"}
+     .help = "Finished weights to use instead of training (.safetensors)"}
 
 static const struct mi_setting target_settings[] = {
     {.name = "model", .type = MI_TEXT, .def = "quick", .help = "Architectures to attack, comma separated"},
