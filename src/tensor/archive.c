@@ -101,6 +101,14 @@ bool mt_archive_has(const mt_archive *a, const char *name) { return a && archive
 int mt_archive_count(const mt_archive *a) { return a ? a->n : 0; }
 const char *mt_archive_name(const mt_archive *a, int i) { return a && i >= 0 && i < a->n ? a->entry[i].name : NULL; }
 
+int mt_archive_shape(const mt_archive *a, int i, int64_t out[MT_MAXDIM]) {
+    if (!a || i < 0 || i >= a->n) return -1;
+    memcpy(out, a->entry[i].shape, (size_t)a->entry[i].nd * sizeof *out);
+    return a->entry[i].nd;
+}
+
+mt_dtype mt_archive_dtype(const mt_archive *a, int i) { return a && i >= 0 && i < a->n ? a->entry[i].dtype : MT_F32; }
+
 const char *mt_archive_meta(const mt_archive *a, const char *key) {
     return a ? json_string_value(json_object_get(a->meta, key)) : NULL;
 }
