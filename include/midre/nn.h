@@ -45,7 +45,7 @@ mt_tensor *mi_param_new(struct mi_builder *b, const char *name, const int64_t *s
 
 /* ---- initialisers (in place) ---- */
 enum mi_init { MI_INIT_DEFAULT /* U(+-1/sqrt(fan_in)) */, MI_INIT_KAIMING_FAN_OUT, MI_INIT_XAVIER, MI_INIT_NORMAL_001,
-               MI_INIT_ZEROS, MI_INIT_ONES };
+               MI_INIT_ZEROS, MI_INIT_ONES, MI_INIT_KAIMING_FAN_IN };
 void mi_init_tensor(mt_tensor *t, enum mi_init how, int64_t fan_in, int64_t fan_out, struct mi_rng *r);
 
 /* ---- layers: `name` is relative to the builder's prefix ---- */
@@ -73,5 +73,15 @@ mt_tensor *mi_inorm(const struct mi_inorm *n, mt_tensor *x);
 struct mi_prelu { mt_tensor *w; };
 void mi_prelu_new(struct mi_builder *b, struct mi_prelu *p, const char *name, int channels);
 mt_tensor *mi_prelu(const struct mi_prelu *p, mt_tensor *x);
+/* Activation of an intermediate result: takes x, which must not be used afterwards (in place where no gradient runs). */
+mt_tensor *mi_act(mt_tensor *x, mt_actop op);
+mt_tensor *mi_conv_bn_act(const struct mi_conv *c, const struct mi_bn *n, mt_tensor *x, bool train, mt_actop op);
+/* Squeeze-and-excitation: x times sigmoid(fc2(SiLU(fc1(mean over H,W)))), 1x1 convolutions with bias. */
+struct mi_se { struct mi_conv fc1, fc2; };
+void mi_se_new(struct mi_builder *b, struct mi_se *s, const char *name, int channels, int squeezed, enum mi_init how);
+mt_tensor *mi_se(const struct mi_se *s, mt_tensor *x /* [N,C,H,W] */);
+/* Stochastic depth per sample, training form, in place: `branch` is an output no backward needs (BatchNorm, conv,
+ * linear). p <= 0 leaves it as it is. */
+mt_tensor *mi_drop_path(mt_tensor *branch, double p, mt_rng *rng);
 
 #endif

@@ -2,6 +2,7 @@
  *
  *   default          U(+-1/sqrt(fan_in))              PyTorch's own for Conv2d and Linear (weight and bias)
  *   kaiming fan_out  N(0, 2/fan_out)                  He et al. 2015, torchvision's ResNet and VGG
+ *   kaiming fan_in   N(0, 2/fan_in)                   torchvision's DenseNet
  *   xavier           U(+-sqrt(6/(fan_in+fan_out)))    Glorot & Bengio 2010, face.evoLVe's IR networks
  *   normal 0.01      N(0, 0.01^2)                     VGG's linear layers
  *
@@ -42,8 +43,9 @@ void mi_init_tensor(mt_tensor *t, enum mi_init how, int64_t fan_in, int64_t fan_
         mt_raise(MI_E_NOMEM, "out of memory while initialising %zu weights", n);
         return;
     }
-    if (how == MI_INIT_KAIMING_FAN_OUT || how == MI_INIT_NORMAL_001) {
-        float std = how == MI_INIT_NORMAL_001 ? 0.01f : (float)sqrt(2.0 / (double)(fan_out > 0 ? fan_out : 1));
+    if (how == MI_INIT_KAIMING_FAN_OUT || how == MI_INIT_KAIMING_FAN_IN || how == MI_INIT_NORMAL_001) {
+        int64_t fan = how == MI_INIT_KAIMING_FAN_OUT ? fan_out : fan_in;
+        float std = how == MI_INIT_NORMAL_001 ? 0.01f : (float)sqrt(2.0 / (double)(fan > 0 ? fan : 1));
         mi_rng_fill_normal(r, values, n);
         for (size_t i = 0; i < n; i++) values[i] *= std;
     } else {
