@@ -7,6 +7,9 @@
 extern const struct mi_model_desc mi_model_vgg16;
 extern const struct mi_model_desc mi_model_ir152, mi_model_facenet64, mi_model_facenet112;
 extern const struct mi_model_desc mi_model_resnet18, mi_model_resnet50, mi_model_resnet101, mi_model_resnet152;
+extern const struct mi_model_desc mi_model_densenet121, mi_model_densenet169, mi_model_resnest101;
+extern const struct mi_model_desc mi_model_efficientnet_b0, mi_model_efficientnet_b1, mi_model_efficientnet_b2;
+extern const struct mi_model_desc mi_model_resnet50_mirror;
 extern const struct mi_model_desc mi_model_quick, mi_model_quickres;
 
 #endif
