@@ -8,6 +8,14 @@
 
 #include "src/nn/params_priv.h"
 
+mt_tensor *mi_param_drawn(struct mi_builder *b, const char *name, const int64_t *shape, int nd, enum mi_role role,
+                          enum mi_init how, int64_t fan_in, int64_t fan_out) {
+    mt_tensor *t = mi_param_new(b, name, shape, nd, role);
+    struct mi_rng own = {mi_mix(mi_mix(b->rng.key, mi_hash_text(b->prefix)), mi_hash_text(name)), 0};
+    if (how != MI_INIT_ZEROS) mi_init_tensor(t, how, fan_in, fan_out, &own);
+    return t;
+}
+
 /* Registers prefix + name + "." + part and fills it. */
 static mt_tensor *make(struct mi_builder *b, const char *name, const char *part, const int64_t *shape, int nd,
                        enum mi_role role, enum mi_init how, int64_t fan_in, int64_t fan_out) {
@@ -20,10 +28,7 @@ static mt_tensor *make(struct mi_builder *b, const char *name, const char *part,
     memcpy(local, name, a);
     local[a] = '.';
     memcpy(local + a + 1, part, c + 1);
-    mt_tensor *t = mi_param_new(b, local, shape, nd, role);
-    struct mi_rng own = {mi_mix(mi_mix(b->rng.key, mi_hash_text(b->prefix)), mi_hash_text(local)), 0};
-    if (how != MI_INIT_ZEROS) mi_init_tensor(t, how, fan_in, fan_out, &own);
-    return t;
+    return mi_param_drawn(b, local, shape, nd, role, how, fan_in, fan_out);
 }
 
 /* A bias follows its weight's scheme only in PyTorch's default; every other published scheme starts it at zero. */
@@ -33,9 +38,14 @@ static mt_tensor *make_bias(struct mi_builder *b, const char *name, int out, enu
 
 void mi_conv_new(struct mi_builder *b, struct mi_conv *c, const char *name, int in, int out, int k, mt_convp p,
                  bool bias, enum mi_init how) {
-    int64_t area = (int64_t)k * k, fan_in = in / p.groups * area, fan_out = out * area;
+    mi_conv_rect_new(b, c, name, in, out, k, k, p, bias, how);
+}
+
+void mi_conv_rect_new(struct mi_builder *b, struct mi_conv *c, const char *name, int in, int out, int kh, int kw,
+                      mt_convp p, bool bias, enum mi_init how) {
+    int64_t area = (int64_t)kh * kw, fan_in = in / p.groups * area, fan_out = out * area;
     c->p = p;
-    c->w = make(b, name, "weight", MT_SHAPE(out, in / p.groups, k, k), MI_PARAM, how, fan_in, fan_out);
+    c->w = make(b, name, "weight", MT_SHAPE(out, in / p.groups, kh, kw), MI_PARAM, how, fan_in, fan_out);
     c->b = bias ? make_bias(b, name, out, how, fan_in) : MT_NONE;
 }
 
@@ -128,6 +138,15 @@ void mi_inorm_new(struct mi_builder *b, struct mi_inorm *n, const char *name, in
 
 mt_tensor *mi_inorm(const struct mi_inorm *n, mt_tensor *x) {
     return mt_instance_norm(x, n->g, n->b, 1e-5);
+}
+
+void mi_lnorm_new(struct mi_builder *b, struct mi_lnorm *n, const char *name, int width) {
+    n->g = make(b, name, "weight", MT_SHAPE(width), MI_PARAM, MI_INIT_ONES, 0, 0);
+    n->b = make(b, name, "bias", MT_SHAPE(width), MI_PARAM, MI_INIT_ZEROS, 0, 0);
+}
+
+mt_tensor *mi_lnorm(const struct mi_lnorm *n, mt_tensor *x) {
+    return mt_layer_norm(x, 1, n->g, n->b, 1e-5);
 }
 
 void mi_prelu_new(struct mi_builder *b, struct mi_prelu *p, const char *name, int channels) {

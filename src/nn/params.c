@@ -133,6 +133,21 @@ mt_tensor *mi_param_new(struct mi_builder *b, const char *name, const int64_t *s
     return t;
 }
 
+mt_tensor *mi_index_new(struct mi_builder *b, const char *name, const int64_t *values, const int64_t *shape, int nd) {
+    char *full = mi_format("%s%s", b->prefix, name);
+    mt_tensor *t = NULL;
+    if (!full)
+        mt_raise(MI_E_NOMEM, "out of memory for parameter '%s'", name);
+    else if (mi_params_item(b->ps, full))
+        mt_raise(MI_E_INTERNAL, "parameter '%s' exists twice", full);
+    else
+        t = mt_to(mt_from(values, shape, nd, (mt_spec){MT_I64, MT_CPU, MT_NCHW}), b->ps->device);
+    if (t) t = append(b->ps, full, mt_keep(t), MI_BUFFER);
+    if (t) b->ps->item[b->ps->n - 1].constant = true;
+    free(full);
+    return t;
+}
+
 void mi_builder_init(struct mi_builder *b, struct mi_params *ps, uint64_t seed) {
     *b = (struct mi_builder){.ps = ps, .rng = mi_rng_make(seed, "init", 0, 0)};
 }

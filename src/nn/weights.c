@@ -125,6 +125,8 @@ static enum mi_status collect(const struct mi_params *ps, mt_archive *a, const c
 static enum mi_status check_values(const struct mi_params *ps, mt_tensor *const *got) {
     for (int i = 0; i < ps->n; i++) {
         const char *name = ps->item[i].name;
+        if (got[i] && ps->item[i].constant && mt_hash(mt_cast(got[i], MT_I64)) != mt_hash(ps->item[i].t))
+            return mi_fail(MI_E_INPUT, "'%s' is not the table this network computes: the file is damaged", name);
         if (!got[i] || whole(got[i])) continue;
         if (!mt_all_finite(got[i]))
             return mi_fail(MI_E_INPUT, "weight '%s' holds values that are not finite: the file is damaged", name);
@@ -177,7 +179,7 @@ enum mi_status mi_params_init_some(struct mi_params *ps, mt_archive *a, const ch
         struct mi_named *item = own ? mi_params_item(ps, own) : NULL;
         bool skipped = item && skip && strncmp(own, skip, strlen(skip)) == 0;
         free(own);
-        if (!item || skipped) continue;
+        if (!item || skipped || item->constant) continue;
         mt_tensor *t = mt_archive_get(a, file_name, MT_CPU);
         if (!t) {
             st = mt_status();
