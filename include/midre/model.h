@@ -22,6 +22,10 @@ struct mi_model_desc {
     int feature_width;            /* 0: depends on settings or size, see feature_width_of */
     int (*feature_width_of)(const struct mi_values *v, int size); /* set when feature_width is 0 */
     const char *head;             /* name of the last Linear ("fc"): its first dimension is the class count */
+    const char *head_norm;        /* BatchNorm1d that makes the feature and nothing else reads before; NULL = none */
+    /* Transfer learning: name of the first layer that the published (or proposed) plan lets learn, then, separated by
+     * commas, further ones that learn although they come earlier in the list of names; NULL = no plan known. */
+    const char *learns_from;
     /* Published start weights name their tensors FILE_PREFIX + rest where ours are OWN_PREFIX + rest; NULL = same. */
     const char *init_file_prefix, *init_own_prefix;
     const char *const *taps;      /* names of hidden taps, NULL-terminated; NULL = none */
@@ -42,17 +46,25 @@ struct mi_model {
     bool train;                   /* BatchNorm and dropout mode */
     mt_rng *rng;                  /* dropout; re-seeded by the training loop each step */
     mt_dtype precision;           /* MT_F32 or MT_BF16 (autocast around forward) */
+    uint64_t seed;                /* as given to mi_model_new: first values of parts that defenses add, their noise */
+    int passes;                   /* > 1: answers are random (a defense's noise); accuracies are means of so many */
 };
 
 /* Builds with fresh weights from `seed`.  channels_last on. NULL with a message on failure. */
 struct mi_model *mi_model_new(const char *name, const struct mi_values *v, int classes, int size, mt_device d,
                               uint64_t seed);
 void mi_model_free(struct mi_model *m);
+/* Names, roles and shapes of what mi_model_new would build, in state_dict order, without its numbers: takes no time and
+ * no memory to speak of.  `v` NULL = defaults.  The store lives on MT_META. NULL with a message on failure. */
+struct mi_params *mi_model_shapes(const struct mi_model_desc *desc, const struct mi_values *v, int classes, int size);
 /* Start weights (ImageNet, face.evoLVe, an earlier target): copies every tensor that fits by name and shape except the
  * head; *used gets the count. Nothing fits: MI_E_INPUT. */
 enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, int *used);
 /* x: [N,3,size,size] in the network's input domain (see mean/std).  Results belong to the current scope. */
 enum mi_status mi_model_forward(struct mi_model *m, mt_tensor *x, bool want_taps, struct mi_forward_out *out);
+/* Starts the model's random numbers anew from (its seed, purpose, counter).  Who runs a model outside training does it
+ * before a measurement, so that a network with noise of its own answers the same whenever it is asked. */
+void mi_model_reseed(struct mi_model *m, const char *purpose, uint64_t counter);
 /* (x - mean)/std of the model, differentiable; x in [0,1]. Returns x itself when there is nothing to do. */
 mt_tensor *mi_model_normalise(const struct mi_model *m, mt_tensor *x);
 

@@ -24,8 +24,9 @@ typedef struct mt_tensor mt_tensor;
 typedef struct mt_scope mt_scope;
 typedef enum { MT_F32, MT_F64, MT_BF16, MT_F16, MT_I64, MT_I32, MT_U8, MT_BOOL } mt_dtype;
 typedef enum { MT_NCHW, MT_NHWC } mt_layout_t; /* memory order; the shape always reads N,C,H,W */
-typedef struct { int type; int index; } mt_device; /* type 0 = CPU, 1 = CUDA */
+typedef struct { int type; int index; } mt_device; /* type 0 = CPU, 1 = CUDA, 2 = shapes without memory */
 #define MT_CPU ((mt_device){0, 0})
+#define MT_META ((mt_device){2, 0}) /* tensors on it can be created, filled and asked for their shape, not computed with */
 typedef struct { mt_dtype dtype; mt_device device; mt_layout_t layout; } mt_spec;
 #define MT_SPEC_F32 ((mt_spec){MT_F32, {0, 0}, MT_NCHW})
 

@@ -37,6 +37,7 @@ mt_tensor *mt_archive_get(mt_archive *a, const char *name, mt_device d); /* NULL
 bool mt_archive_has(const mt_archive *a, const char *name);
 int mt_archive_count(const mt_archive *a);
 const char *mt_archive_name(const mt_archive *a, int i);
+int mt_archive_index(const mt_archive *a, const char *name); /* -1 when absent */
 int mt_archive_shape(const mt_archive *a, int i, int64_t out[MT_MAXDIM]); /* returns the rank, -1 when i is out of range */
 mt_dtype mt_archive_dtype(const mt_archive *a, int i);                   /* 0 <= i < count */
 enum mi_status mt_archive_meta_put(mt_archive *a, const char *key, const char *value);

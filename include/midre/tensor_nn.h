@@ -42,6 +42,9 @@ mt_tensor *mt_pad2d(mt_tensor *x, const int pad[4] /* l r t b */, mt_padmode m, 
 mt_tensor *mt_pixel_shuffle(mt_tensor *x, int r);
 mt_tensor *mt_dropout(mt_tensor *x, double p, mt_rng *rng);   /* training form */
 mt_tensor *mt_embedding(mt_tensor *w, mt_tensor *idx);
+/* Counts the multiply-accumulates of this thread's convolutions, linear layers and matrix products, from their shapes. */
+void mt_macs_begin(void);
+double mt_macs_end(void);
 
 /* target: i64 [N]; smooth in (-inf,1): negative = NLS. */
 mt_tensor *mt_cross_entropy(mt_tensor *logits, mt_tensor *target, double smooth, mt_reduction r);

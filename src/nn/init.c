@@ -19,7 +19,7 @@
 #include "src/nn/params_priv.h"
 
 void mi_param_write(mt_tensor *t, const float *values) {
-    if (!t || !values) return;
+    if (!t || !values || mt_device_of(t).type == MT_META.type) return;
     int64_t shape[MT_MAXDIM];
     int nd = mt_shape(t, shape);
     bool grad = mt_grad_mode(false); /* writing into a leaf is not part of any graph */
@@ -51,7 +51,7 @@ static float normal_std(enum mi_init how, int64_t fan_in, int64_t fan_out) {
 }
 
 void mi_init_tensor(mt_tensor *t, enum mi_init how, int64_t fan_in, int64_t fan_out, struct mi_rng *r) {
-    if (!t || mt_failed()) return;
+    if (!t || mt_failed() || mt_device_of(t).type == MT_META.type) return;
     if (how == MI_INIT_ZEROS || how == MI_INIT_ONES) {
         fill_constant(t, how == MI_INIT_ONES ? 1.0 : 0.0);
         return;

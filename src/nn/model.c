@@ -70,7 +70,7 @@ struct mi_model *mi_model_new(const char *name, const struct mi_values *v, int c
     }
     struct mi_model *m = mi_calloc(1, sizeof *m);
     if (m) {
-        *m = (struct mi_model){.desc = desc, .classes = classes, .size = size, .precision = MT_F32};
+        *m = (struct mi_model){.desc = desc, .classes = classes, .size = size, .precision = MT_F32, .seed = seed};
         if (build(m, v, d, seed) != MI_OK) {
             mi_model_free(m);
             m = NULL;
@@ -78,6 +78,20 @@ struct mi_model *mi_model_new(const char *name, const struct mi_values *v, int c
     }
     mi_values_free(defaults);
     return m;
+}
+
+struct mi_params *mi_model_shapes(const struct mi_model_desc *desc, const struct mi_values *v, int classes, int size) {
+    struct mi_model m = {.desc = desc, .classes = classes, .size = size};
+    struct mi_values *defaults = NULL;
+    if (check_size(desc, classes, size) != MI_OK) return NULL;
+    if (!v && desc->info.settings && !(v = defaults = mi_values_new(desc->info.name, desc->info.settings))) return NULL;
+    enum mi_status st = build(&m, v, MT_META, 0);
+    mi_values_free(defaults);
+    if (m.net) desc->free(m.net);
+    if (m.rng) mt_rng_free(m.rng);
+    if (st == MI_OK) return m.params;
+    mi_params_free(m.params);
+    return NULL;
 }
 
 void mi_model_free(struct mi_model *m) {
@@ -130,6 +144,10 @@ enum mi_status mi_model_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,S] */
         return st != MI_OK ? st : sticky;
     }
     return st;
+}
+
+void mi_model_reseed(struct mi_model *m, const char *purpose, uint64_t counter) {
+    if (m->rng) mt_rng_seed(m->rng, mi_mix(mi_mix(m->seed, mi_hash_text(purpose)), counter));
 }
 
 mt_tensor *mi_model_normalise(const struct mi_model *m, mt_tensor *x /* [N,3,S,S] in [0,1] */) {

@@ -98,6 +98,7 @@ void archive_release(mt_archive *a) {
 }
 
 bool mt_archive_has(const mt_archive *a, const char *name) { return a && archive_find(a, name) >= 0; }
+int mt_archive_index(const mt_archive *a, const char *name) { return a ? archive_find(a, name) : -1; }
 int mt_archive_count(const mt_archive *a) { return a ? a->n : 0; }
 const char *mt_archive_name(const mt_archive *a, int i) { return a && i >= 0 && i < a->n ? a->entry[i].name : NULL; }
 

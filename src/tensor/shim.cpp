@@ -435,6 +435,7 @@ mt_dtype dtype_of(at::ScalarType s) {
 }
 
 c10::Device dev(mt_device d) {
+    if (d.type == 2) return c10::Device(c10::DeviceType::Meta); /* shapes without memory: MT_META */
     return d.type == 1 ? c10::Device(c10::DeviceType::CUDA, (c10::DeviceIndex)d.index)
                        : c10::Device(c10::DeviceType::CPU);
 }
@@ -830,6 +831,7 @@ mt_layout_t mt_layout(const mt_tensor *t) { return ok(__func__, t) && nhwc(t->t)
 mt_device mt_device_of(const mt_tensor *t) {
     mt_device d = {0, 0};
     if (ok(__func__, t) && t->t.is_cuda()) d = {1, t->t.get_device() < 0 ? 0 : (int)t->t.get_device()};
+    else if (t && t->t.is_meta()) d = {2, 0};
     return d;
 }
 
@@ -1093,9 +1095,29 @@ mt_tensor *mt_where(mt_tensor *c, mt_tensor *a, mt_tensor *b) {
     return run(__func__, [&] { return at::where(c->t.to(at::kBool), a->t, b->t); });
 }
 
+/* Multiply-accumulates of the products made since mt_macs_begin; -1: nobody counts. */
+static thread_local double macs_seen = -1;
+
+void mt_macs_begin(void) { macs_seen = 0; }
+
+double mt_macs_end(void) {
+    double n = macs_seen;
+    macs_seen = -1;
+    return n < 0 ? 0 : n;
+}
+
+/* Each of `results` numbers is a sum of `terms` products. */
+static void macs_add(int64_t results, int64_t terms) {
+    if (macs_seen >= 0) macs_seen += (double)results * (double)terms;
+}
+
 mt_tensor *mt_matmul(mt_tensor *a, mt_tensor *b) {
     if (!ok(__func__, a, b)) return nullptr;
-    return run(__func__, [&] { return at::matmul(a->t, b->t); });
+    return run(__func__, [&] {
+        Tensor y = at::matmul(a->t, b->t);
+        macs_add(y.numel(), a->t.size(-1));
+        return y;
+    });
 }
 
 /* ======================================================================================= reductions and indexing */
@@ -1266,7 +1288,11 @@ mt_tensor *mt_bernoulli(const int64_t *shape, int nd, double p, mt_spec sp, mt_r
 
 mt_tensor *mt_linear(mt_tensor *x, mt_tensor *w, mt_tensor *b) {
     if (!ok(__func__, x, w, Opt{b})) return nullptr;
-    return run(__func__, [&] { return at::linear(x->t, w->t, b->t); });
+    return run(__func__, [&] {
+        Tensor y = at::linear(x->t, w->t, b->t);
+        macs_add(y.numel(), w->t.size(-1));
+        return y;
+    });
 }
 
 static std::vector<int64_t> two(const int v[2]) { return {v[0], v[1]}; }
@@ -1280,18 +1306,24 @@ static bool fast_conv_allowed() {
     return !direct && !mt_autocast_on();
 }
 
+static Tensor conv2d(const Tensor &x, const Tensor &w, const Tensor &b, const mt_convp *p) {
+    if (fast_conv_allowed() && p->groups == 1 && p->dil[0] == 1 && p->dil[1] == 1) {
+        auto is = [&](int stride, int pad) {
+            return p->stride[0] == stride && p->stride[1] == stride && p->pad[0] == pad && p->pad[1] == pad;
+        };
+        if (is(1, 1) && fast_conv3x3_wanted(x, w)) return fast_conv3x3(x, w, b);
+        if (is(2, 2) && fast_conv5x5s2_wanted(x, w)) return fast_conv5x5s2(x, w, b);
+    }
+    return at::conv2d(x, w, b, IntArrayRef(two(p->stride)), IntArrayRef(two(p->pad)), IntArrayRef(two(p->dil)),
+                      p->groups);
+}
+
 mt_tensor *mt_conv2d(mt_tensor *x, mt_tensor *w, mt_tensor *b, const mt_convp *p) {
     if (!ok(__func__, x, w, Opt{b})) return nullptr;
     return run(__func__, [&] {
-        if (fast_conv_allowed() && p->groups == 1 && p->dil[0] == 1 && p->dil[1] == 1) {
-            auto is = [&](int stride, int pad) {
-                return p->stride[0] == stride && p->stride[1] == stride && p->pad[0] == pad && p->pad[1] == pad;
-            };
-            if (is(1, 1) && fast_conv3x3_wanted(x->t, w->t)) return fast_conv3x3(x->t, w->t, b->t);
-            if (is(2, 2) && fast_conv5x5s2_wanted(x->t, w->t)) return fast_conv5x5s2(x->t, w->t, b->t);
-        }
-        return at::conv2d(x->t, w->t, b->t, IntArrayRef(two(p->stride)), IntArrayRef(two(p->pad)),
-                          IntArrayRef(two(p->dil)), p->groups);
+        Tensor y = conv2d(x->t, w->t, b->t, p);
+        if (w->t.size(0) > 0) macs_add(y.numel(), w->t.numel() / w->t.size(0));
+        return y;
     });
 }
 
