@@ -12,7 +12,14 @@
 
 enum mi_role { MI_PARAM, MI_FROZEN_PARAM /* in the file, never trained */, MI_BUFFER };
 struct mi_named { char *name; mt_tensor *t; enum mi_role role; bool trainable, constant /* loading must bring the same */; };
-struct mi_params { struct mi_named *item; int n, cap; mt_device device; mt_layout_t layout; };
+/* A layer as it stands in the network's own struct: what a defense may change after the build (borrowed, see `at`). */
+enum mi_layer_kind { MI_LAYER_CONV, MI_LAYER_LINEAR, MI_LAYER_BN };
+struct mi_layer { enum mi_layer_kind kind; void *at; /* struct mi_conv, mi_linear, mi_bn */ };
+struct mi_params {
+    struct mi_named *item; int n, cap;
+    mt_device device; mt_layout_t layout;
+    struct mi_layer *layer; int n_layers, cap_layers; /* in the order they were built; they live as long as the network */
+};
 
 struct mi_params *mi_params_new(mt_device d, mt_layout_t layout);
 void mi_params_free(struct mi_params *ps);
@@ -26,6 +33,10 @@ void mi_params_freeze(struct mi_params *ps, bool frozen);
 int mi_params_set_trainable(struct mi_params *ps, const char *prefix, bool trainable);
 /* MI_PARAM -> MI_FROZEN_PARAM: stays in the file, is never trained, set_trainable leaves it alone. */
 void mi_params_fix(struct mi_params *ps, const char *name);
+/* The layer whose weight is NAME.weight; NULL when there is none of that kind (no error). */
+void *mi_params_layer(const struct mi_params *ps, enum mi_layer_kind kind, const char *name);
+/* Takes one tensor out of the store and frees it; the layer that used it must not run any more, or be made anew. */
+enum mi_status mi_params_remove(struct mi_params *ps, const char *name);
 enum mi_status mi_params_save(const struct mi_params *ps, mt_archive *a, const char *prefix);
 /* Strict: missing, unexpected (under prefix) and wrong shapes are listed in one readable message (MI_E_INPUT).
  * num_batches_tracked may be missing. */
@@ -67,11 +78,22 @@ void mi_deconv_new(struct mi_builder *b, struct mi_deconv *c, const char *name, 
                    bool bias);
 void mi_deconv_freeze(struct mi_deconv *c, bool frozen);       /* prepares/drops the sub-pixel kernel */
 mt_tensor *mi_deconv(const struct mi_deconv *c, mt_tensor *x);
-struct mi_linear { mt_tensor *w, *b; };
+struct mi_linear {
+    mt_tensor *w, *b;
+    mt_tensor *(*enter)(void *ctx, mt_tensor *x); /* set by a defense: what the layer sees instead of its input */
+    void *ctx;
+};
 void mi_linear_new(struct mi_builder *b, struct mi_linear *l, const char *name, int in, int out, bool bias,
                    enum mi_init how);
 mt_tensor *mi_linear(const struct mi_linear *l, mt_tensor *x);
-struct mi_bn { mt_tensor *g, *b, *rm, *rv, *count; double momentum, eps; };
+struct mi_bn {
+    mt_tensor *g, *b, *rm, *rv, *count;
+    double momentum, eps;
+    /* Set by defenses after the build: running statistics also while training, which do not move; group normalisation
+     * with this many groups and the same g and b instead; nothing at all. */
+    bool fixed, off;
+    int groups;
+};
 void mi_bn_new(struct mi_builder *b, struct mi_bn *n, const char *name, int channels, double eps, double momentum);
 mt_tensor *mi_bn(const struct mi_bn *n, mt_tensor *x, bool train); /* train: statistics and count move */
 /* convolution, BatchNorm and (relu) ReLU in one go; the intermediate handle is dropped at once. */

@@ -1,8 +1,9 @@
 /* src/judge/eval.c - a classifier over packed images: natural accuracy, mean loss, penultimate features.
  *
  * Always in evaluation mode, without a graph, over the whole split including the last partial batch (some published
- * loaders drop it, see the protocol notes in docs).  Pixels are normalised the way the model was trained.  The model
- * is borrowed; its mode is put back on the way out. */
+ * loaders drop it, see the protocol notes in docs).  Pixels are normalised the way the model was trained.  A network
+ * with noise of its own (a defense's) is seeded anew each time, and its accuracy is the mean of several passes.  The
+ * model is borrowed; its mode is put back on the way out. */
 #include <stdlib.h>
 
 #include "src/judge/judge_priv.h"
@@ -41,15 +42,19 @@ static enum mi_status accuracy(struct mi_model *m, const struct mi_pack_split *s
     mt_spec sp = {MT_F64, m->params->device, MT_NCHW};
     mt_tensor *correct = mt_zeros(NULL, 0, sp), *sum = mt_zeros(NULL, 0, sp);
     enum mi_status st = MI_OK;
-    for (size_t at = 0; st == MI_OK && at < s->n; at += batch)
-        st = judge_batch(m, s, at, s->n - at < batch ? s->n - at : batch, pixels, order, correct, sum);
+    int passes = m->passes > 1 ? m->passes : 1;
+    for (int p = 0; p < passes; p++) {
+        mi_model_reseed(m, "accuracy", (uint64_t)p);
+        for (size_t at = 0; st == MI_OK && at < s->n; at += batch)
+            st = judge_batch(m, s, at, s->n - at < batch ? s->n - at : batch, pixels, order, correct, sum);
+    }
     double hits = 0, total = 0;
     if (st == MI_OK) st = mt_item(correct, &hits);
     if (st == MI_OK) st = mt_item(sum, &total);
     enum mi_status end = mt_scope_end(scope);
     if (end != MI_OK || st != MI_OK) return end != MI_OK ? end : st;
-    *acc = 100 * hits / (double)s->n;
-    if (loss) *loss = total / (double)s->n;
+    *acc = 100 * hits / ((double)s->n * passes);
+    if (loss) *loss = total / ((double)s->n * passes);
     return MI_OK;
 }
 
@@ -98,6 +103,7 @@ enum mi_status mi_eval_features(struct mi_model *m, const struct mi_pack_split *
 struct mi_eval_mode mi_eval_enter(struct mi_model *m) {
     struct mi_eval_mode mode = {.train = m->train, .grad = mt_grad_mode(false)};
     m->train = false;
+    mi_model_reseed(m, "evaluation", 0);
     return mode;
 }
 

@@ -1,8 +1,9 @@
 /* src/nn/defenses.c - a list of defenses acting as one: "midre+nls" runs every hook of midre, then of nls.
  *
  * The list owns each defense's state; the settings are borrowed from the spec and must outlive it.  A hook that is NULL
- * does nothing.  When no loss hook set the main loss it is mean cross entropy; networks with an auxiliary head
- * (Inception-V3) add 0.4 of the head's cross entropy, as that architecture was published with. */
+ * does nothing.  What can be there only once (a main loss, a sampler, ...) is checked here, from the hooks alone; rules
+ * of a single defense are its own `compose`.  When no hook sets the main loss it is mean cross entropy; networks with
+ * an auxiliary head (Inception-V3) add 0.4 of the head's, as that architecture was published with. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,40 @@ static enum mi_status add(struct mi_defenses *ds, const char *name, const struct
     return MI_OK;
 }
 
+/* ---- what goes together ---- */
+
+static bool has_main_loss(const struct mi_defense *d) { return d->desc->main_loss; }
+static bool has_gradients(const struct mi_defense *d) { return d->desc->gradients; }
+static bool has_head(const struct mi_defense *d) { return d->desc->replaces_head; }
+static bool has_sampler(const struct mi_defense *d) {
+    return d->desc->sample && (!d->desc->samples || d->desc->samples(d->values));
+}
+
+/* There is one place for each of these in a training step. */
+static const struct { bool (*has)(const struct mi_defense *d); const char *what; } single[] = {
+    {has_main_loss, "replaces the classification loss"},
+    {has_sampler, "chooses the photos of every batch"},
+    {has_gradients, "computes the gradients its own way"},
+    {has_head, "puts a head of its own on the features"},
+};
+
+static enum mi_status check_composition(const struct mi_defenses *ds, const struct mi_spec *spec) {
+    for (size_t k = 0; k < sizeof single / sizeof *single; k++) {
+        const struct mi_defense *first = NULL;
+        for (int i = 0; i < ds->n; i++) {
+            const struct mi_defense *d = &ds->item[i];
+            if (!single[k].has(d)) continue;
+            if (first)
+                return mi_fail(MI_E_INPUT, "%s and %s do not compose: each %s, and only one can", first->desc->info.name,
+                               d->desc->info.name, single[k].what);
+            first = d;
+        }
+    }
+    for (int i = 0; i < ds->n; i++)
+        if (ds->item[i].desc->compose) MI_TRY(ds->item[i].desc->compose(&ds->item[i], ds, spec));
+    return MI_OK;
+}
+
 enum mi_status mi_defenses_open(struct mi_defenses *ds, const char *composition, const struct mi_spec *spec) {
     memset(ds, 0, sizeof(*ds));
     size_t n = 0;
@@ -35,6 +70,7 @@ enum mi_status mi_defenses_open(struct mi_defenses *ds, const char *composition,
     enum mi_status st = n > 0 ? MI_OK : mi_fail(MI_E_INPUT, "no defense named; write none for an undefended target");
     for (size_t i = 0; i < n && st == MI_OK; i++) st = add(ds, names[i], spec);
     mi_list_free(names, n);
+    if (st == MI_OK) st = check_composition(ds, spec);
     if (st != MI_OK) mi_defenses_close(ds);
     return st;
 }
@@ -60,20 +96,72 @@ enum mi_status mi_defenses_batch(struct mi_defenses *ds, struct mi_batch *b) {
     return MI_OK;
 }
 
-/* Mean cross entropy of the logits, plus the auxiliary head's. */
-static mt_tensor *plain_loss(struct mi_batch *b, struct mi_forward_out *out) {
-    mt_tensor *loss = mt_cross_entropy(out->logits, b->y, 0.0, MT_RED_MEAN); /* [] */
+enum mi_status mi_defenses_start(struct mi_defenses *ds, struct mi_model *m, struct mi_train_recipe *r) {
+    for (int i = 0; i < ds->n; i++)
+        if (ds->item[i].desc->start) MI_TRY(ds->item[i].desc->start(&ds->item[i], m, r));
+    return MI_OK;
+}
+
+enum mi_status mi_defenses_plan(struct mi_defenses *ds, struct mi_sampling *s, struct mi_defense **who) {
+    *who = NULL;
+    for (int i = 0; i < ds->n && !*who; i++) {
+        struct mi_defense *d = &ds->item[i];
+        if (!has_sampler(d)) continue;
+        s->per_epoch = 0;
+        MI_TRY(d->desc->plan(d, s));
+        if (s->per_epoch > 0) *who = d;
+    }
+    return MI_OK;
+}
+
+enum mi_status mi_defenses_step(struct mi_defenses *ds, struct mi_model *m, mt_opt *o, int64_t step, int64_t epoch) {
+    for (int i = 0; i < ds->n; i++)
+        if (ds->item[i].desc->step) MI_TRY(ds->item[i].desc->step(&ds->item[i], m, o, step, epoch));
+    return MI_OK;
+}
+
+/* ---- losses ---- */
+
+mt_tensor *mi_batch_mean(const struct mi_batch *b, mt_tensor *per_image /* [N] */) {
+    if (b->weight) return mt_sum(mt_mul(per_image, b->weight), NULL, 0, false);
+    return mt_mean(per_image, NULL, 0, false);
+}
+
+static mt_tensor *entropy(const struct mi_batch *b, mt_tensor *logits /* [N,C] */, double smooth) {
+    if (!b->y2 && !b->weight) return mt_cross_entropy(logits, b->y, smooth, MT_RED_MEAN);
+    mt_tensor *each = mt_cross_entropy(logits, b->y, smooth, MT_RED_NONE); /* [N] */
+    if (b->y2) {
+        mt_tensor *other = mt_cross_entropy(logits, b->y2, smooth, MT_RED_NONE);
+        each = mt_add(other, mt_mul(b->share, mt_sub(each, other)));
+    }
+    return mi_batch_mean(b, each);
+}
+
+mt_tensor *mi_main_loss(const struct mi_batch *b, const struct mi_forward_out *out, double smooth) {
+    mt_tensor *loss = entropy(b, out->logits, smooth); /* [] */
     if (!out->aux_logits) return loss;
-    return mt_add(loss, mt_affine(mt_cross_entropy(out->aux_logits, b->y, 0.0, MT_RED_MEAN), 0.4, 0.0));
+    return mt_add(loss, mt_affine(entropy(b, out->aux_logits, smooth), 0.4, 0.0));
 }
 
 enum mi_status mi_defenses_loss(struct mi_defenses *ds, struct mi_batch *b, struct mi_forward_out *out,
                                 mt_tensor **loss) {
     *loss = NULL;
-    for (int i = 0; i < ds->n; i++)
+    for (int i = 0; i < ds->n && !*loss; i++)
+        if (ds->item[i].desc->main_loss) MI_TRY(ds->item[i].desc->main_loss(&ds->item[i], b, out, loss));
+    if (!*loss) *loss = mi_main_loss(b, out, 0.0);
+    for (int i = 0; i < ds->n && *loss; i++)
         if (ds->item[i].desc->loss) MI_TRY(ds->item[i].desc->loss(&ds->item[i], b, out, loss));
-    if (!*loss) *loss = plain_loss(b, out);
     return *loss ? MI_OK : mt_status();
+}
+
+enum mi_status mi_defenses_gradients(struct mi_defenses *ds, struct mi_model *m, struct mi_batch *b,
+                                     struct mi_forward_out *out, mt_tensor **loss) {
+    for (int i = 0; i < ds->n; i++)
+        if (ds->item[i].desc->gradients) return ds->item[i].desc->gradients(&ds->item[i], ds, m, b, out, loss);
+    if (b->n < 1) return mi_fail(MI_E_INTERNAL, "an empty batch needs a defense that knows what to do with it");
+    MI_TRY(mi_model_forward(m, b->x, mi_defenses_want_taps(ds), out));
+    MI_TRY(mi_defenses_loss(ds, b, out, loss));
+    return mt_backward(*loss, false);
 }
 
 enum mi_status mi_defenses_before_step(struct mi_defenses *ds, struct mi_model *m, mt_opt *o) {

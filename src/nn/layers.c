@@ -36,6 +36,23 @@ static mt_tensor *make_bias(struct mi_builder *b, const char *name, int out, enu
     return make(b, name, "bias", MT_SHAPE(out), MI_PARAM, how == MI_INIT_DEFAULT ? how : MI_INIT_ZEROS, fan_in, 0);
 }
 
+/* Lets the store know where a layer lives; made anew, it stays in its place. */
+static void note_layer(struct mi_params *ps, enum mi_layer_kind kind, void *at) {
+    for (int i = 0; i < ps->n_layers; i++)
+        if (ps->layer[i].at == at) return;
+    if (ps->n_layers == ps->cap_layers) {
+        int cap = ps->cap_layers ? 2 * ps->cap_layers : 64;
+        struct mi_layer *grown = realloc(ps->layer, (size_t)cap * sizeof *grown);
+        if (!grown) {
+            mt_raise(MI_E_NOMEM, "out of memory for the list of layers");
+            return;
+        }
+        ps->layer = grown;
+        ps->cap_layers = cap;
+    }
+    ps->layer[ps->n_layers++] = (struct mi_layer){.kind = kind, .at = at};
+}
+
 void mi_conv_new(struct mi_builder *b, struct mi_conv *c, const char *name, int in, int out, int k, mt_convp p,
                  bool bias, enum mi_init how) {
     mi_conv_rect_new(b, c, name, in, out, k, k, p, bias, how);
@@ -46,6 +63,7 @@ void mi_conv_rect_new(struct mi_builder *b, struct mi_conv *c, const char *name,
     int64_t area = (int64_t)kh * kw, fan_in = in / p.groups * area, fan_out = out * area;
     c->p = p;
     c->w = make(b, name, "weight", MT_SHAPE(out, in / p.groups, kh, kw), MI_PARAM, how, fan_in, fan_out);
+    note_layer(b->ps, MI_LAYER_CONV, c);
     c->b = bias ? make_bias(b, name, out, how, fan_in) : MT_NONE;
 }
 
@@ -87,17 +105,18 @@ mt_tensor *mi_deconv(const struct mi_deconv *c, mt_tensor *x) {
 
 void mi_linear_new(struct mi_builder *b, struct mi_linear *l, const char *name, int in, int out, bool bias,
                    enum mi_init how) {
-    l->w = make(b, name, "weight", MT_SHAPE(out, in), MI_PARAM, how, in, out);
+    *l = (struct mi_linear){.w = make(b, name, "weight", MT_SHAPE(out, in), MI_PARAM, how, in, out)};
+    note_layer(b->ps, MI_LAYER_LINEAR, l);
     l->b = bias ? make_bias(b, name, out, how, in) : MT_NONE;
 }
 
 mt_tensor *mi_linear(const struct mi_linear *l, mt_tensor *x) {
-    return mt_linear(x, l->w, l->b);
+    return mt_linear(l->enter ? l->enter(l->ctx, x) : x, l->w, l->b);
 }
 
 void mi_bn_new(struct mi_builder *b, struct mi_bn *n, const char *name, int channels, double eps, double momentum) {
-    n->eps = eps;
-    n->momentum = momentum;
+    *n = (struct mi_bn){.eps = eps, .momentum = momentum};
+    note_layer(b->ps, MI_LAYER_BN, n);
     n->g = make(b, name, "weight", MT_SHAPE(channels), MI_PARAM, MI_INIT_ONES, 0, 0);
     n->b = make(b, name, "bias", MT_SHAPE(channels), MI_PARAM, MI_INIT_ZEROS, 0, 0);
     n->rm = make(b, name, "running_mean", MT_SHAPE(channels), MI_BUFFER, MI_INIT_ZEROS, 0, 0);
@@ -119,6 +138,9 @@ static void count_batch(mt_tensor *count) {
 }
 
 mt_tensor *mi_bn(const struct mi_bn *n, mt_tensor *x, bool train) {
+    if (n->off) return mt_narrow(x, 0, 0, mt_size(x, 0)); /* a handle of its own: callers drop x */
+    if (n->groups > 0) return mt_group_norm(x, n->groups, n->g, n->b, n->eps);
+    if (n->fixed) train = false;
     if (train) count_batch(n->count);
     return mt_batch_norm(x, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps);
 }

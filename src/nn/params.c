@@ -4,6 +4,7 @@
  * buffers (running statistics, counters) never require a gradient.  Rank-4 tensors lie in memory as the store's layout
  * says (channels_last for speed), which no name, shape or file ever shows.
  * Failures while building are raised as the tensor layer's sticky error: a constructor needs one check, at its end. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,7 @@ void mi_params_free(struct mi_params *ps) {
         free(ps->item[i].name);
     }
     free(ps->item);
+    free(ps->layer);
     free(ps);
 }
 
@@ -36,6 +38,31 @@ struct mi_named *mi_params_item(const struct mi_params *ps, const char *name) {
 mt_tensor *mi_params_find(const struct mi_params *ps, const char *name) {
     struct mi_named *item = mi_params_item(ps, name);
     return item ? item->t : NULL;
+}
+
+void *mi_params_layer(const struct mi_params *ps, enum mi_layer_kind kind, const char *name) {
+    char weight[320];
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    const mt_tensor *w = mi_params_find(ps, weight);
+    for (int i = 0; w && i < ps->n_layers; i++) {
+        void *at = ps->layer[i].at;
+        if (ps->layer[i].kind != kind) continue;
+        const mt_tensor *own = kind == MI_LAYER_CONV     ? ((struct mi_conv *)at)->w
+                               : kind == MI_LAYER_LINEAR ? ((struct mi_linear *)at)->w
+                                                         : ((struct mi_bn *)at)->g;
+        if (own == w) return at;
+    }
+    return NULL;
+}
+
+enum mi_status mi_params_remove(struct mi_params *ps, const char *name) {
+    struct mi_named *item = mi_params_item(ps, name);
+    if (!item) return mi_fail(MI_E_INTERNAL, "cannot remove parameter '%s': the network has none of that name", name);
+    mt_free(item->t);
+    free(item->name);
+    ps->n--;
+    memmove(item, item + 1, (size_t)(ps->item + ps->n - item) * sizeof *item);
+    return MI_OK;
 }
 
 int mi_params_trainable(const struct mi_params *ps, mt_tensor **out, int cap) {

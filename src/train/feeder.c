@@ -14,6 +14,7 @@
 
 struct slot {
     int64_t step;    /* what it holds, -1 nothing */
+    int n;           /* N: its images */
     float *pixels;   /* [N,S,S,3] */
     int64_t *labels; /* [N] */
     int32_t *index;  /* [N] */
@@ -22,7 +23,8 @@ struct slot {
 struct mi_feeder {
     const struct mi_pack_split *train;
     const struct mi_train_recipe *recipe;
-    int size, batch;
+    int size, batch; /* batch: of the greatest step */
+    struct mi_picker picker;
     int64_t per_epoch, total, epoch; /* epoch: the one `order` is of */
     uint64_t seed;
     float mean[3], std[3];
@@ -43,19 +45,26 @@ int64_t mi_steps_per_epoch(const struct mi_dataset *d, const struct mi_train_rec
     return *batch > 0 ? n / *batch : 0;
 }
 
-static void fill(struct mi_feeder *f, struct slot *s, int64_t step) {
+/* The photos of a step. */
+static int choose(struct mi_feeder *f, int64_t step, int32_t *index) {
+    if (f->picker.pick) return f->picker.pick(f->picker.user, step, index);
     int64_t epoch = step / f->per_epoch, first = step % f->per_epoch * f->batch;
     if (epoch != f->epoch) {
         mi_epoch_order(f->order, f->train->n, f->seed, epoch);
         f->epoch = epoch;
     }
+    memcpy(index, f->order + first, (size_t)f->batch * sizeof(*index));
+    return f->batch;
+}
+
+static void fill(struct mi_feeder *f, struct slot *s, int64_t step) {
+    s->n = choose(f, step, s->index);
     struct mi_rng rng = mi_rng_make(f->seed, "flip", (uint64_t)step, 0);
-    for (int i = 0; i < f->batch; i++) {
-        s->index[i] = f->order[first + i];
+    for (int i = 0; i < s->n; i++) {
         s->labels[i] = f->train->labels[s->index[i]];
         f->flip[i] = f->recipe->flip ? (uint8_t)(mi_rng_u64(&rng) >> 63) : 0;
     }
-    mi_batch_fill(s->pixels, f->train, s->index, f->flip, (size_t)f->batch, f->size, f->mean, f->std);
+    mi_batch_fill(s->pixels, f->train, s->index, f->flip, (size_t)s->n, f->size, f->mean, f->std);
     s->step = step;
 }
 
@@ -79,7 +88,7 @@ static void *help(void *arg) {
 }
 
 static struct mi_feeder *make(const struct mi_dataset *d, const struct mi_train_recipe *r, const float mean[3],
-                              const float std[3], uint64_t seed, int64_t total) {
+                              const float std[3], uint64_t seed, int64_t total, const struct mi_picker *picker) {
     struct mi_feeder *f = mi_calloc(1, sizeof(*f));
     if (!f) return NULL;
     pthread_mutex_init(&f->lock, NULL);
@@ -89,6 +98,11 @@ static struct mi_feeder *make(const struct mi_dataset *d, const struct mi_train_
     f->recipe = r;
     f->size = d->size;
     f->per_epoch = mi_steps_per_epoch(d, r, &f->batch);
+    if (picker) {
+        f->picker = *picker;
+        f->per_epoch = picker->per_epoch;
+        f->batch = picker->most;
+    }
     f->total = total;
     f->seed = seed;
     f->epoch = -1;
@@ -113,7 +127,13 @@ static struct mi_feeder *make(const struct mi_dataset *d, const struct mi_train_
 
 struct mi_feeder *mi_feeder_open(const struct mi_dataset *d, const struct mi_train_recipe *r, const float mean[3],
                                  const float std[3], uint64_t seed, int64_t total, bool ahead) {
-    struct mi_feeder *f = make(d, r, mean, std, seed, total);
+    return mi_feeder_open_picked(d, r, mean, std, seed, total, ahead, NULL);
+}
+
+struct mi_feeder *mi_feeder_open_picked(const struct mi_dataset *d, const struct mi_train_recipe *r,
+                                        const float mean[3], const float std[3], uint64_t seed, int64_t total,
+                                        bool ahead, const struct mi_picker *picker) {
+    struct mi_feeder *f = make(d, r, mean, std, seed, total, picker);
     if (f && ahead) f->helper = pthread_create(&f->thread, NULL, help, f) == 0; /* without one it fills in place */
     return f;
 }
@@ -125,18 +145,19 @@ static void settle(struct mi_feeder *f) {
     pthread_mutex_unlock(&f->lock);
 }
 
-void mi_feeder_get(struct mi_feeder *f, int64_t step, float **pixels, int64_t **labels, int32_t **index) {
+int mi_feeder_get(struct mi_feeder *f, int64_t step, float **pixels, int64_t **labels, int32_t **index) {
     if (f->helper) settle(f);
     struct slot *s = &f->slot[step % 2];
     if (s->step != step) fill(f, s, step);
     *pixels = s->pixels;
     *labels = s->labels;
     *index = s->index;
-    if (!f->helper || step + 1 >= f->total) return;
+    if (!f->helper || step + 1 >= f->total) return s->n;
     pthread_mutex_lock(&f->lock);
     f->wanted = step + 1;
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->lock);
+    return s->n;
 }
 
 void mi_feeder_close(struct mi_feeder *f) {

@@ -1,7 +1,7 @@
 /* src/train/train.c - training a classifier, with or without defenses, as one resumable loop.
  *
- * One step: batch -> defenses' batch hook (MIDRE erases here) -> forward -> composed loss -> backward -> before_step ->
- * optimiser.  Everything random in it comes from (seed, purpose, step), so a step done again after a kill is the same
+ * One step: defenses' step hook -> batch, from the usual sampler or a defense's -> batch hook (MIDRE erases here) ->
+ * forward, composed loss, backward, or a defense's way to gradients -> before_step -> optimiser.  Everything random in it comes from (seed, purpose, step), so a step done again after a kill is the same
  * step.  At the end of an epoch the whole test split is evaluated; with keep = best the weights of the best epoch are
  * held aside, registered with the loop like everything else that lives on.
  *
@@ -18,7 +18,9 @@ struct job {
     struct mi_ctx *ctx;
     struct mi_model *m;
     const struct mi_dataset *d;
-    const struct mi_train_recipe *r;
+    const struct mi_train_recipe *r; /* as the defenses left it */
+    struct mi_sampling sampling;
+    struct mi_defense *sampler;   /* draws the batches; NULL = the usual sampler */
     struct mi_defenses *defenses; /* never NULL here: an empty list for a judge */
     struct mi_feeder *feeder;
     mt_opt *opt;
@@ -92,8 +94,7 @@ static void take_batch(struct job *j, int64_t step, struct mi_batch *b) {
     float *pixels;
     int64_t *labels;
     int32_t *index;
-    mi_feeder_get(j->feeder, step, &pixels, &labels, &index);
-    int64_t n = j->batch, s = j->d->size;
+    int64_t n = mi_feeder_get(j->feeder, step, &pixels, &labels, &index), s = j->d->size;
     mt_spec image = {MT_F32, MT_CPU, MT_NHWC}, label = {MT_I64, MT_CPU, MT_NCHW};
     mt_tensor *x = mt_wrap(pixels, MT_SHAPE(n, 3, s, s), image); /* [N,3,S,S], the feeder's memory */
     mt_tensor *y = mt_wrap(labels, MT_SHAPE(n), label);          /* [N] */
@@ -101,10 +102,11 @@ static void take_batch(struct job *j, int64_t step, struct mi_batch *b) {
     *b = (struct mi_batch){.x = cpu ? x : mt_to(x, j->ctx->device),
                            .y = cpu ? y : mt_to(y, j->ctx->device),
                            .index = index,
-                           .n = j->batch,
+                           .n = (int)n,
                            .size = j->d->size,
                            .step = step,
                            .epoch = step / j->per_epoch,
+                           .epochs = j->r->epochs,
                            .seed = j->ctx->seed,
                            .model = j->m};
 }
@@ -121,13 +123,12 @@ static enum mi_status check_loss(const struct job *j, double loss, int64_t step)
 static enum mi_status learn(struct job *j, struct mi_loop *l, struct mi_batch *b) {
     struct mi_forward_out out = {0};
     mt_tensor *loss = NULL; /* [] */
-    MI_TRY(mi_defenses_batch(j->defenses, b));
-    MI_TRY(mi_model_forward(j->m, b->x, mi_defenses_want_taps(j->defenses), &out));
-    MI_TRY(mi_defenses_loss(j->defenses, b, &out, &loss));
-    MI_TRY(mt_backward(loss, false));
+    if (b->n > 0) MI_TRY(mi_defenses_batch(j->defenses, b));
+    MI_TRY(mi_defenses_gradients(j->defenses, j->m, b, &out, &loss));
     MI_TRY(mi_defenses_before_step(j->defenses, j->m, j->opt));
     MI_TRY(mt_opt_step(j->opt));
     mt_opt_zero_grad(j->opt);
+    if (b->n < 1) return MI_OK;
     bool was = mt_grad_mode(false);
     mi_loop_scalar_tensor(l, "loss/train", loss);
     mt_tensor *right = mt_compare(mt_argmax(mt_detach(out.logits), 1), b->y, MT_EQ); /* [N] */
@@ -146,6 +147,7 @@ static enum mi_status train_step(struct job *j, struct mi_loop *l) {
     double lr = mi_schedule_lr(j->r, l->step, j->per_epoch, l->total);
     mt_opt_set_lr(j->opt, lr);
     mi_loop_scalar(l, "lr", lr);
+    MI_TRY(mi_defenses_step(j->defenses, j->m, j->opt, l->step, l->step / j->per_epoch));
     if (j->m->rng) mt_rng_seed(j->m->rng, mi_mix(mi_mix(j->ctx->seed, mi_hash_text("dropout")), (uint64_t)l->step));
     mt_scope *scope = mt_scope_begin("train step");
     struct mi_batch b;
@@ -176,6 +178,17 @@ static enum mi_status end_epoch(struct job *j, int64_t step, int64_t total) {
     return MI_OK;
 }
 
+static int pick(void *user, int64_t step, int32_t *index) {
+    const struct job *j = user;
+    return j->sampler->desc->sample(j->sampler, &j->sampling, step, index);
+}
+
+static struct mi_feeder *open_feeder(struct job *j, const float mean[3], const float std[3], int64_t total,
+                                     bool ahead) {
+    struct mi_picker own = {.pick = pick, .user = j, .per_epoch = j->per_epoch, .most = j->batch};
+    return mi_feeder_open_picked(j->d, j->r, mean, std, j->ctx->seed, total, ahead, j->sampler ? &own : NULL);
+}
+
 static enum mi_status run_loop(struct job *j) {
     struct mi_loop l = {.ctx = j->ctx,
                         .phase = "train",
@@ -185,7 +198,7 @@ static enum mi_status run_loop(struct job *j) {
                         .steps_per_epoch = j->per_epoch};
     float mean[3], std[3];
     input_range(j->m, mean, std);
-    j->feeder = mi_feeder_open(j->d, j->r, mean, std, j->ctx->seed, l.total, j->ctx->device.type != 0);
+    j->feeder = open_feeder(j, mean, std, l.total, j->ctx->device.type != 0);
     if (!j->feeder) return mi_error_status();
     mi_loop_add_params(&l, "model", j->m->params);
     mi_loop_add_opt(&l, "optimiser", j->opt);
@@ -206,18 +219,17 @@ static enum mi_status run_loop(struct job *j) {
 /* What the network really sees: the first photos of the first batch after the defenses, in [0,1]. */
 static void show_batch(struct job *j) {
     const int cols = 8;
-    struct mi_train_recipe first = *j->r;
     struct mi_batch b;
     float mean[3], std[3];
     input_range(j->m, mean, std);
-    struct mi_feeder *f = mi_feeder_open(j->d, &first, mean, std, j->ctx->seed, 1, false);
+    struct mi_feeder *f = open_feeder(j, mean, std, 1, false);
     if (!f) return;
     struct mi_feeder *keep = j->feeder;
     j->feeder = f;
     mt_scope *scope = mt_scope_begin("show");
     bool was = mt_grad_mode(false);
     take_batch(j, 0, &b);
-    if (mi_defenses_batch(j->defenses, &b) == MI_OK && b.x) {
+    if (b.n > 0 && mi_defenses_batch(j->defenses, &b) == MI_OK && b.x) {
         int64_t n = mt_size(b.x, 0) < 3 * cols ? mt_size(b.x, 0) : 3 * cols;
         mt_spec sp = {MT_F32, MT_CPU, MT_NCHW};
         mt_tensor *x = mt_to(mt_narrow(b.x, 0, 0, n), MT_CPU); /* [n,3,S,S] */
@@ -235,11 +247,30 @@ static void show_batch(struct job *j) {
     mi_feeder_close(f);
 }
 
+/* Steps of an epoch and images of a step, from the recipe or from the defense that draws the batches. */
+static enum mi_status plan_batches(struct job *j) {
+    const struct mi_pack_split *train = &j->d->split[MI_TRAIN];
+    j->per_epoch = mi_steps_per_epoch(j->d, j->r, &j->batch);
+    j->sampling = (struct mi_sampling){.labels = train->labels,
+                                       .n = train->n,
+                                       .classes = j->d->classes,
+                                       .batch = j->r->batch,
+                                       .seed = j->ctx->seed};
+    MI_TRY(mi_defenses_plan(j->defenses, &j->sampling, &j->sampler));
+    if (!j->sampler) return MI_OK;
+    j->per_epoch = j->sampling.per_epoch;
+    j->batch = j->sampling.most;
+    return MI_OK;
+}
+
 enum mi_status mi_train(struct mi_ctx *ctx, struct mi_model *m, const struct mi_dataset *d,
                         const struct mi_train_recipe *r, struct mi_defenses *defenses, double *acc) {
     struct mi_defenses none = {.n = 0};
-    struct job j = {.ctx = ctx, .m = m, .d = d, .r = r, .defenses = defenses ? defenses : &none, .best_acc = -1};
-    j.per_epoch = mi_steps_per_epoch(d, r, &j.batch);
+    struct mi_train_recipe own = *r;
+    struct job j = {.ctx = ctx, .m = m, .d = d, .r = &own, .defenses = defenses ? defenses : &none, .best_acc = -1};
+    MI_TRY(mi_defenses_start(j.defenses, m, &own));
+    r = &own;
+    MI_TRY(plan_batches(&j));
     if (j.per_epoch < 1 || d->split[MI_TEST].n < 1)
         return mi_fail(MI_E_MISSING, "%s has %zu private training and %zu test photos: too few to train on",
                        d->desc->info.name, d->split[MI_TRAIN].n, d->split[MI_TEST].n);

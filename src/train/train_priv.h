@@ -10,12 +10,24 @@ double mi_schedule_lr(const struct mi_train_recipe *r, int64_t step, int64_t per
 /* ---- feeder.c: batches --------------------------------------------------------------------------------------------
  */
 struct mi_feeder;
+/* Who chooses the photos of a step when it is not the usual sampler: `pick` writes their indices into index[most] and
+ * returns how many; a pure function of the step, called from one thread at a time. */
+struct mi_picker {
+    int (*pick)(void *user, int64_t step, int32_t *index);
+    void *user;
+    int64_t per_epoch;
+    int most;
+};
 /* ahead: a helper thread prepares the next step meanwhile.  Borrows the dataset and the recipe until closed. */
 struct mi_feeder *mi_feeder_open(const struct mi_dataset *d, const struct mi_train_recipe *r, const float mean[3],
                                  const float std[3], uint64_t seed, int64_t total, bool ahead);
+/* The same with own batches; picker NULL = the usual ones, else it is copied. */
+struct mi_feeder *mi_feeder_open_picked(const struct mi_dataset *d, const struct mi_train_recipe *r,
+                                        const float mean[3], const float std[3], uint64_t seed, int64_t total,
+                                        bool ahead, const struct mi_picker *picker);
 /* Pixels [N,S,S,3] normalised floats, labels [N] and train-split indices [N] of `step`, valid until the next call but
- * one. */
-void mi_feeder_get(struct mi_feeder *f, int64_t step, float **pixels, int64_t **labels, int32_t **index);
+ * one.  Returns N. */
+int mi_feeder_get(struct mi_feeder *f, int64_t step, float **pixels, int64_t **labels, int32_t **index);
 void mi_feeder_close(struct mi_feeder *f);
 
 /* Steps of one epoch (the last partial batch is dropped) and images of one step. */
