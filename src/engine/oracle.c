@@ -63,6 +63,8 @@ static enum mi_status ask(struct mi_oracle *o, enum mi_access need, mt_tensor *x
         return mi_fail(MI_E_INPUT, "attack %s shows the target %dx%d images but the target was trained at %dx%d; "
                                    "run the attack at the target's size", o->attack, (int)mt_size(x, -1),
                        (int)mt_size(x, -2), size, size);
+    /* The tally is in every checkpoint, so a target with noise of its own answers a resumed attack as it would have. */
+    if (!o->target->train) mi_model_reseed(o->target, "asked", (uint64_t)*o->queries);
     *o->queries += (double)mt_size(x, 0);
     return mi_model_forward(o->target, mi_model_normalise(o->target, x), false, out);
 }
