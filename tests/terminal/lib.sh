@@ -25,9 +25,10 @@ start() {
 }
 keys() { tm send-keys -t t "$@" 2>/dev/null; }
 screen() { tm capture-pane -p -t t 2>/dev/null; }
-# sees TEXT [SECONDS]: waits until the screen shows it (fixed string)
+# sees TEXT [SECONDS]: waits until the screen shows it (fixed string).  The limit is far beyond what any machine needs:
+# it ends a test that hangs, it does not judge speed.
 sees() {
-    local end=$((SECONDS + ${2:-10}))
+    local end=$((SECONDS + ${2:-90}))
     while [ $SECONDS -le $end ]; do
         screen | grep -qF -- "$1" && return 0
         sleep 0.1
@@ -41,6 +42,15 @@ expect() {
     for t in "$@"; do sees "$t" || { bad "$name" "not on screen: $t
 $(screen)"; return 1; }; done
     ok "$name"
+}
+# leaves TEXT: waits until the screen no longer shows it
+leaves() {
+    local end=$((SECONDS + 90))
+    while [ $SECONDS -le $end ]; do
+        screen | grep -qF -- "$1" || return 0
+        sleep 0.1
+    done
+    return 1
 }
 # says NAME TEXT: what midre wrote to standard error
 says() { if grep -qF -- "$2" "$tmp/err"; then ok "$1"; else bad "$1" "$(cat "$tmp/err")"; fi; }

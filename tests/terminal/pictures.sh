@@ -53,10 +53,10 @@ xvfb=$!
 trap 'kill $xvfb 2>/dev/null; finish' EXIT
 sleep 1
 DISPLAY=:$display xterm -u8 -geometry 80x24+0+0 -ti vt340 -bg black -fg white -xrm 'XTerm*allowWindowOps: true' \
-    -e python3 "$here/fixture_drive.py" "5,0.3,Enter,0.3,3,9.0,q" -- "$MIDRE_BIN" 2>/dev/null &
+    -e python3 "$here/fixture_drive.py" "5,0.3,Enter,0.3,3,90.0,q" -- "$MIDRE_BIN" 2>/dev/null &
 xt=$!
 found=0
-for try in 1 2 3 4 5 6 7 8; do
+for ((try = 0; try < 80; try++)); do
     sleep 1
     DISPLAY=:$display import -window root "$tmp/shot.png" 2>/dev/null || continue
     # The first photo has a plain blue ground nothing else on screen has: count its pixels.
