@@ -29,6 +29,7 @@ mt_tensor *mt_compare_scalar(mt_tensor *a, double b, mt_cmp op);
 mt_tensor *mt_logical_and(mt_tensor *a, mt_tensor *b);
 mt_tensor *mt_where(mt_tensor *c, mt_tensor *a, mt_tensor *b);
 mt_tensor *mt_matmul(mt_tensor *a, mt_tensor *b);
+mt_tensor *mt_inverse(mt_tensor *t); /* [M,M] f32 or f64; no host sync: a singular matrix gives values not finite */
 
 /* nd = 0 reduces over everything.  dims may be negative. */
 mt_tensor *mt_sum(mt_tensor *t, const int *dims, int nd, bool keep);

@@ -1111,6 +1111,11 @@ static void macs_add(int64_t results, int64_t terms) {
     if (macs_seen >= 0) macs_seen += (double)results * (double)terms;
 }
 
+mt_tensor *mt_inverse(mt_tensor *t) {
+    if (!ok(__func__, t)) return nullptr;
+    return run(__func__, [&] { return std::get<0>(at::linalg_inv_ex(t->t, false)); });
+}
+
 mt_tensor *mt_matmul(mt_tensor *a, mt_tensor *b) {
     if (!ok(__func__, a, b)) return nullptr;
     return run(__func__, [&] {
