@@ -156,6 +156,7 @@ static const char *const taps[] = {"denseblock1", "denseblock2", "denseblock3", 
         .size_step = 1,                                                                                                \
         .feature_width = width,                                                                                        \
         .head = "classifier",                                                                                          \
+        .learns_from = "features.denseblock4",                                                                         \
         .taps = taps,                                                                                                  \
         .mean = {0.5f, 0.5f, 0.5f},                                                                                    \
         .std = {0.5f, 0.5f, 0.5f},                                                                                     \

@@ -165,7 +165,7 @@ static const struct mi_setting settings[] = {
 };
 static const char *const taps[] = {"stage1", "stage2", "stage3", "stage4", NULL};
 
-#define IR(id, depth, inside, text, words, facts, px)                                                                  \
+#define IR(id, depth, inside, text, words, facts, px, learns)                                                          \
     static void *build_##id(struct mi_builder *b, const struct mi_values *v, int classes, int size) {                  \
         return ir_build(b, v, classes, size, depth, inside);                                                           \
     }                                                                                                                  \
@@ -182,6 +182,7 @@ static const char *const taps[] = {"stage1", "stage2", "stage3", "stage4", NULL}
         .size_step = 16,                                                                                               \
         .feature_width = EMBED,                                                                                        \
         .head = "fc_layer",                                                                                            \
+        .learns_from = learns,                                                                                         \
         .init_file_prefix = "",                                                                                        \
         .init_own_prefix = "feature.",                                                                                 \
         .taps = taps,                                                                                                  \
@@ -192,10 +193,10 @@ static const char *const taps[] = {"stage1", "stage2", "stage3", "stage4", NULL}
     }
 
 IR(ir152, ir152, false, "IR-152", "Deep face-recognition network, a target of the 64 px papers. Sees pixels in [0,1]",
-   "target 64px 62.1M 4.02GMAC", 64);
+   "target 64px 62.1M 4.02GMAC", 64, "feature.body.47");
 IR(facenet64, ir50, false, "FaceNet64 (IR-50)",
    "IR-50 face-recognition network, a target of the 64 px papers. Sees pixels in [0,1]", "target 64px 34.9M 2.06GMAC",
-   64);
+   64, "feature.body.6");
 IR(facenet112, ir50, true, "FaceNet112 (IR-50)",
    "IR-50 face-recognition network at 112 px, the judge of the 64 px papers. Sees pixels in [0,1]",
-   "judge 112px 43.6M 6.30GMAC", 112);
+   "judge 112px 43.6M 6.30GMAC", 112, "feature.body.6,feature.output_layer");

@@ -318,6 +318,7 @@ const struct mi_model_desc mi_model_maxvit_t = {
     .size_step = 224,
     .feature_width = 512,
     .head = "classifier.5",
+    .learns_from = "blocks.3",
     .taps = taps,
     .mean = {0.5f, 0.5f, 0.5f},
     .std = {0.5f, 0.5f, 0.5f},

@@ -204,6 +204,7 @@ const struct mi_model_desc mi_model_resnest101 = {
     .size_step = 1,
     .feature_width = 2048,
     .head = "fc",
+    .learns_from = "layer3.15",
     .taps = taps,
     .mean = {0.5f, 0.5f, 0.5f},
     .std = {0.5f, 0.5f, 0.5f},

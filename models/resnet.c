@@ -162,6 +162,7 @@ static const char *const taps[] = {"layer1", "layer2", "layer3", "layer4", NULL}
         .size_step = 1,                                                                                                \
         .feature_width = width,                                                                                        \
         .head = "fc",                                                                                                  \
+        .learns_from = "layer4",                                                                                       \
         .taps = taps,                                                                                                  \
         .mean = {0.5f, 0.5f, 0.5f},                                                                                    \
         .std = {0.5f, 0.5f, 0.5f},                                                                                     \
