@@ -5,8 +5,13 @@
 #include <string.h>
 
 extern const struct mi_defense_desc mi_defense_none, mi_defense_midre;
+extern const struct mi_defense_desc mi_defense_nls, mi_defense_bido, mi_defense_bido_coco;
+extern const struct mi_defense_desc mi_defense_mid, mi_defense_tldmi;
 
-const struct mi_defense_desc *const mi_defense_table[] = {&mi_defense_none, &mi_defense_midre, NULL};
+const struct mi_defense_desc *const mi_defense_table[] = {
+    &mi_defense_none, &mi_defense_midre,
+    &mi_defense_nls, &mi_defense_bido, &mi_defense_bido_coco, &mi_defense_mid, &mi_defense_tldmi,
+    NULL};
 
 const struct mi_defense_desc *mi_defense_find(const char *name) {
     const char *names[sizeof mi_defense_table / sizeof *mi_defense_table];
