@@ -4,6 +4,7 @@
 #define MIDRE_DEFENSE_H
 
 #include "midre/model.h"
+#include "midre/photo.h"
 
 #define MI_MAX_DEFENSES 4
 
@@ -55,6 +56,10 @@ struct mi_defense_desc {
     bool (*samples)(const struct mi_values *v); /* false: these settings leave the usual sampler; NULL = true */
     /* First thing in every step: sets what depends on the step or epoch (also the first step after a resume). */
     enum mi_status (*step)(struct mi_defense *d, struct mi_model *m, mt_opt *o, int64_t step, int64_t epoch);
+    /* One photo on the feeder's threads, ahead of the step: plain C, many photos at once, d->state is only read.
+     * view: chooses p->frame, there are no pixels yet.  input: changes p->px, the network's input, after everything. */
+    enum mi_status (*view)(struct mi_defense *d, struct mi_photo *p);
+    enum mi_status (*input)(struct mi_defense *d, struct mi_photo *p);
     enum mi_status (*batch)(struct mi_defense *d, struct mi_batch *b);                   /* change inputs (MIDRE) */
     /* Replaces forward, loss and backward (per-image clipping): leaves gradients on the parameters, *out and *loss as
      * the curves show them (NULL logits when b->n is 0).  mi_defenses_loss(all, ...) is the composed loss. */
@@ -66,6 +71,8 @@ struct mi_defense_desc {
     enum mi_status (*loss)(struct mi_defense *d, struct mi_batch *b, struct mi_forward_out *out, mt_tensor **loss);
     enum mi_status (*before_step)(struct mi_defense *d, struct mi_model *m, mt_opt *o);
     enum mi_status (*epoch)(struct mi_defense *d, struct mi_model *m, int64_t epoch);
+    /* What the settings come to ("erases 25.0 % of an image on the average"), for journal and preview; after prepare. */
+    void (*note)(const struct mi_defense *d, int size, char *text, size_t room);
     void (*free)(struct mi_defense *d);
     bool wants_taps;         /* forward must return hidden taps */
     bool couples_images;     /* its loss is no sum over the images of a batch */
@@ -85,6 +92,13 @@ enum mi_status mi_defenses_start(struct mi_defenses *ds, struct mi_model *m, str
 /* Plans the batches; *who is the defense that draws them, NULL for the usual sampler. */
 enum mi_status mi_defenses_plan(struct mi_defenses *ds, struct mi_sampling *s, struct mi_defense **who);
 enum mi_status mi_defenses_step(struct mi_defenses *ds, struct mi_model *m, mt_opt *o, int64_t step, int64_t epoch);
+/* Photos in the making (src/nn/photo_hooks.c): whether any hook wants to choose frames, or to change pixels. */
+bool mi_defenses_have_view(const struct mi_defenses *ds);
+bool mi_defenses_have_input(const struct mi_defenses *ds);
+enum mi_status mi_defenses_view(struct mi_defenses *ds, struct mi_photo *p);
+enum mi_status mi_defenses_input(struct mi_defenses *ds, struct mi_photo *p);
+/* "midre: erases ...; cutmix: ..."; empty text when there is nothing to say. */
+void mi_defenses_note(const struct mi_defenses *ds, int size, char *text, size_t room);
 enum mi_status mi_defenses_batch(struct mi_defenses *ds, struct mi_batch *b);
 /* The composed loss; mean cross entropy when no hook sets one. */
 enum mi_status mi_defenses_loss(struct mi_defenses *ds, struct mi_batch *b, struct mi_forward_out *out, mt_tensor **loss);

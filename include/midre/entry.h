@@ -33,6 +33,7 @@ struct mi_setting {
     const char *unit;    /* "px", "%", "epochs", or NULL */
     const char *help;    /* one sentence, starts with a capital, no period */
     bool cosmetic;       /* does not change results: stays out of fingerprints (threads, report intervals) */
+    bool later;          /* added when products existed: at its default it stays out of fingerprints */
     bool label;          /* its value stands in brackets behind the entry's name in tables: midre(0.1,0.4) */
 };
 

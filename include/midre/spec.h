@@ -33,6 +33,15 @@ struct mi_spec {
     struct mi_spec_private *priv;               /* values of catalogue entries */
 };
 
+/* Published training recipes: [target] and [judge] recipe = NAME sets the keys listed, keys that are given win.
+ * Ends with a NULL name. */
+#define MI_RECIPE_KEYS 20
+struct mi_recipe {
+    const char *name, *help, *paper;
+    struct { const char *key, *value; } set[MI_RECIPE_KEYS]; /* ends with a NULL key when shorter */
+};
+extern const struct mi_recipe mi_recipe_table[];
+
 /* Reads `path` (NULL = all defaults) and applies `overrides` ("attack.gmi.steps=300", "target.model=vgg16,resnet18").
  * Every unknown section, key or name gets a did-you-mean; the first problem is reported.  NULL on failure. */
 struct mi_spec *mi_spec_load(const char *path, const char *const *overrides, size_t n_overrides);

@@ -14,6 +14,8 @@ struct mi_train_recipe {        /* from the [target] or [judge] section */
     double milestones[8]; int n_milestones; double gamma; /* MI_LR_STEP, in epochs */
     double warmup;              /* epochs of linear warm-up */
     bool flip;                  /* horizontal mirroring, p = 0.5 */
+    double crop;                /* least share of the photo's area shown, cropped at random; 0 or 1 = all */
+    struct mi_jitter jitter;    /* random colours */
     enum { MI_KEEP_LAST, MI_KEEP_BEST } keep;
     int eval_every;             /* epochs between test evaluations; the last epoch always evaluates */
 };

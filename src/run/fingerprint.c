@@ -70,8 +70,10 @@ void mi_hasher_int(struct mi_hasher *h, const char *key, int64_t value) {
 
 void mi_hasher_values(struct mi_hasher *h, const struct mi_values *v) {
     if (!v) return;
-    for (const struct mi_setting *s = mi_values_settings(v); s && s->name; s++)
-        if (!s->cosmetic) mi_hasher_text(h, s->name, mi_values_text(v, s->name));
+    for (const struct mi_setting *s = mi_values_settings(v); s && s->name; s++) {
+        bool unset = s->later && strcmp(mi_values_text(v, s->name), s->def) == 0;
+        if (!s->cosmetic && !unset) mi_hasher_text(h, s->name, mi_values_text(v, s->name));
+    }
 }
 
 void mi_hasher_input(struct mi_hasher *h, const char *role, const struct mi_fingerprint *input) {

@@ -184,6 +184,7 @@ enum mi_status mi_spec_set(struct mi_spec *spec, const char *section, const char
     if (status == MI_OK) {
         status = rebuild_cells(spec, NULL, NULL);
         if (status != MI_OK) mi_values_set(v, key, before); /* it was valid: taking it back only needs memory */
+        else if (strcmp(key, "recipe") == 0) status = mi_recipe_apply(v); /* no recipe changes a cell */
     }
     free(before);
     return status;
@@ -191,11 +192,30 @@ enum mi_status mi_spec_set(struct mi_spec *spec, const char *section, const char
 
 /* ---- loading -------------------------------------------------------------------------------------------- */
 
+/* The recipes named in the file and the overrides, before any other key of theirs. */
+static enum mi_status apply_recipes(struct mi_spec *spec, const struct mi_ini *ini, const char *label,
+                                    const char *const *overrides, size_t n_overrides) {
+    for (size_t i = 0; i < ini->n; i++) {
+        const struct mi_ini_item *it = &ini->item[i];
+        struct mi_values *v = strcmp(it->key, "recipe") == 0 ? find_section(spec, it->section) : NULL;
+        if (v && mi_values_set(v, "recipe", it->value) != MI_OK) return mi_fail_context("%s:%d", label, it->line);
+    }
+    for (size_t i = 0; i < n_overrides; i++) {
+        size_t name = strcspn(overrides[i], "=");
+        const char *key = name >= 6 ? overrides[i] + name - 6 : "";
+        bool named = strncmp(key, "recipe", 6) == 0 && key > overrides[i] && key[-1] == '.';
+        if (named) MI_TRY(apply_override(spec, overrides[i]));
+    }
+    MI_TRY(mi_recipe_apply(spec->section[MI_SEC_TARGET]));
+    return mi_recipe_apply(spec->section[MI_SEC_JUDGE]);
+}
+
 static struct mi_spec *assemble(const struct mi_ini *ini, const char *label, const char *base,
                                 const char *const *overrides, size_t n_overrides) {
     struct mi_spec *spec = make_defaults();
     if (!spec) return NULL;
-    enum mi_status status = apply_file(spec, ini, label, base);
+    enum mi_status status = apply_recipes(spec, ini, label, overrides, n_overrides);
+    if (status == MI_OK) status = apply_file(spec, ini, label, base);
     for (size_t i = 0; i < n_overrides && status == MI_OK; i++) status = apply_override(spec, overrides[i]);
     if (status == MI_OK) status = rebuild_cells(spec, n_overrides ? NULL : ini, label);
     if (status == MI_OK) return spec;

@@ -20,6 +20,8 @@ struct mi_cells {
     const char *bad_key;
 };
 
+/* Sets what the section's recipe says ("custom": nothing). */
+enum mi_status mi_recipe_apply(struct mi_values *section);
 /* Checks every name and builds the product models x defenses x attacks.  *out is empty on failure. */
 enum mi_status mi_cells_build(const struct mi_spec *spec, struct mi_cells *out);
 void mi_cells_free(struct mi_cells *cells);

@@ -39,6 +39,8 @@ static const struct mi_setting data_settings[] = {
 
 /* Training settings, shared by the target and the judge; the arguments are the defaults in which they differ. */
 #define TRAINING(epochs_, optimiser_, lr_, decay_, schedule_)                                                          \
+    {.name = "recipe", .type = MI_CHOICE, .def = "custom", .choices = "custom|lowres|ppa", .cosmetic = true,           \
+     .help = "Published recipe whose values the other keys of this section start from; see `midre help recipes`"},     \
     {.name = "epochs", .type = MI_INT, .def = epochs_, .min = 1, .max = 100000, .unit = "epochs",                      \
      .help = "Passes over the private training photos"},                                                               \
     {.name = "batch", .type = MI_INT, .def = "64", .min = 2, .max = 65536, .unit = "images",                           \
@@ -56,6 +58,16 @@ static const struct mi_setting data_settings[] = {
     {.name = "warmup", .type = MI_REAL, .def = "0", .min = 0, .max = 1000, .unit = "epochs",                           \
      .help = "Epochs over which the rate rises from zero"},                                                            \
     {.name = "flip", .type = MI_BOOL, .def = "yes", .help = "Mirror half of the training photos"},                     \
+    {.name = "crop", .type = MI_REAL, .def = "1", .min = 0.01, .max = 1, .later = true,                                \
+     .help = "Least share of a training photo's area that is shown, cropped at random and enlarged; 1 shows all"},     \
+    {.name = "brightness", .type = MI_REAL, .def = "0", .min = 0, .max = 1, .later = true,                             \
+     .help = "Training photos get a random factor of brightness up to this far from 1"},                               \
+    {.name = "contrast", .type = MI_REAL, .def = "0", .min = 0, .max = 1, .later = true,                               \
+     .help = "The same for contrast"},                                                                                 \
+    {.name = "saturation", .type = MI_REAL, .def = "0", .min = 0, .max = 1, .later = true,                             \
+     .help = "The same for saturation"},                                                                               \
+    {.name = "hue", .type = MI_REAL, .def = "0", .min = 0, .max = 0.5, .unit = "turns", .later = true,                 \
+     .help = "Greatest random turn of the colour wheel"},                                                              \
     {.name = "keep", .type = MI_CHOICE, .def = "last", .choices = "last|best",                                         \
      .help = "Weights to keep: those of the last epoch, or of the best test accuracy"},                                \
     {.name = "eval_every", .type = MI_INT, .def = "1", .min = 1, .max = 100000, .unit = "epochs",                      \

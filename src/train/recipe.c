@@ -45,6 +45,11 @@ enum mi_status mi_train_recipe_read(const struct mi_values *s, struct mi_train_r
     r->gamma = mi_values_real(s, "gamma");
     r->warmup = mi_values_real(s, "warmup");
     r->flip = mi_values_bool(s, "flip");
+    r->crop = mi_values_real(s, "crop");
+    r->jitter = (struct mi_jitter){.brightness = (float)mi_values_real(s, "brightness"),
+                                   .contrast = (float)mi_values_real(s, "contrast"),
+                                   .saturation = (float)mi_values_real(s, "saturation"),
+                                   .hue = (float)mi_values_real(s, "hue")};
     r->keep = mi_values_choice(s, "keep") == 0 ? MI_KEEP_LAST : MI_KEEP_BEST;
     r->eval_every = (int)mi_values_int(s, "eval_every");
     MI_TRY(read_milestones(s, r));

@@ -90,11 +90,12 @@ static mt_opt *make_optimiser(const struct job *j) {
 }
 
 /* The batch of a step on the device; tensors belong to the current scope. */
-static void take_batch(struct job *j, int64_t step, struct mi_batch *b) {
+static enum mi_status take_batch(struct job *j, int64_t step, struct mi_batch *b) {
     float *pixels;
     int64_t *labels;
     int32_t *index;
     int64_t n = mi_feeder_get(j->feeder, step, &pixels, &labels, &index), s = j->d->size;
+    if (n < 0) return mi_error_status();
     mt_spec image = {MT_F32, MT_CPU, MT_NHWC}, label = {MT_I64, MT_CPU, MT_NCHW};
     mt_tensor *x = mt_wrap(pixels, MT_SHAPE(n, 3, s, s), image); /* [N,3,S,S], the feeder's memory */
     mt_tensor *y = mt_wrap(labels, MT_SHAPE(n), label);          /* [N] */
@@ -109,6 +110,7 @@ static void take_batch(struct job *j, int64_t step, struct mi_batch *b) {
                            .epochs = j->r->epochs,
                            .seed = j->ctx->seed,
                            .model = j->m};
+    return MI_OK;
 }
 
 /* A non-finite loss cannot heal: say so at once, in the words of the settings. */
@@ -151,8 +153,8 @@ static enum mi_status train_step(struct job *j, struct mi_loop *l) {
     if (j->m->rng) mt_rng_seed(j->m->rng, mi_mix(mi_mix(j->ctx->seed, mi_hash_text("dropout")), (uint64_t)l->step));
     mt_scope *scope = mt_scope_begin("train step");
     struct mi_batch b;
-    take_batch(j, l->step, &b);
-    enum mi_status st = learn(j, l, &b);
+    enum mi_status st = take_batch(j, l->step, &b);
+    if (st == MI_OK) st = learn(j, l, &b);
     enum mi_status end = mt_scope_end(scope);
     return st != MI_OK ? st : end;
 }
@@ -186,7 +188,10 @@ static int pick(void *user, int64_t step, int32_t *index) {
 static struct mi_feeder *open_feeder(struct job *j, const float mean[3], const float std[3], int64_t total,
                                      bool ahead) {
     struct mi_picker own = {.pick = pick, .user = j, .per_epoch = j->per_epoch, .most = j->batch};
-    return mi_feeder_open_picked(j->d, j->r, mean, std, j->ctx->seed, total, ahead, j->sampler ? &own : NULL);
+    struct mi_feeder *f =
+        mi_feeder_open_picked(j->d, j->r, mean, std, j->ctx->seed, total, ahead, j->sampler ? &own : NULL);
+    if (f) mi_feeder_defend(f, j->defenses);
+    return f;
 }
 
 static enum mi_status run_loop(struct job *j) {
@@ -228,8 +233,7 @@ static void show_batch(struct job *j) {
     j->feeder = f;
     mt_scope *scope = mt_scope_begin("show");
     bool was = mt_grad_mode(false);
-    take_batch(j, 0, &b);
-    if (b.n > 0 && mi_defenses_batch(j->defenses, &b) == MI_OK && b.x) {
+    if (take_batch(j, 0, &b) == MI_OK && b.n > 0 && mi_defenses_batch(j->defenses, &b) == MI_OK && b.x) {
         int64_t n = mt_size(b.x, 0) < 3 * cols ? mt_size(b.x, 0) : 3 * cols;
         mt_spec sp = {MT_F32, MT_CPU, MT_NCHW};
         mt_tensor *x = mt_to(mt_narrow(b.x, 0, 0, n), MT_CPU); /* [n,3,S,S] */
@@ -245,6 +249,13 @@ static void show_batch(struct job *j) {
     }
     j->feeder = keep;
     mi_feeder_close(f);
+}
+
+/* What the defenses' settings come to, in words. */
+static void tell_defenses(struct job *j) {
+    char text[600];
+    mi_defenses_note(j->defenses, j->d->size, text, sizeof(text));
+    if (*text) mi_ctx_log(j->ctx, "info", "%s: %s", j->ctx->stage, text);
 }
 
 /* Steps of an epoch and images of a step, from the recipe or from the defense that draws the batches. */
@@ -276,6 +287,7 @@ enum mi_status mi_train(struct mi_ctx *ctx, struct mi_model *m, const struct mi_
                        d->desc->info.name, d->split[MI_TRAIN].n, d->split[MI_TEST].n);
     if (j.batch < 2) return mi_fail(MI_E_INPUT, "training needs batches of at least 2 photos");
     enum mi_status st = MI_OK;
+    if (defenses) tell_defenses(&j);
     if (defenses) show_batch(&j);
     j.opt = make_optimiser(&j);
     if (!j.opt) st = mi_error_status();

@@ -25,8 +25,10 @@ struct mi_feeder *mi_feeder_open(const struct mi_dataset *d, const struct mi_tra
 struct mi_feeder *mi_feeder_open_picked(const struct mi_dataset *d, const struct mi_train_recipe *r,
                                         const float mean[3], const float std[3], uint64_t seed, int64_t total,
                                         bool ahead, const struct mi_picker *picker);
+/* Photo hooks of prepared defenses run while batches are filled; before the first mi_feeder_get.  Borrowed. */
+void mi_feeder_defend(struct mi_feeder *f, struct mi_defenses *defenses);
 /* Pixels [N,S,S,3] normalised floats, labels [N] and train-split indices [N] of `step`, valid until the next call but
- * one.  Returns N. */
+ * one.  Returns N, or -1 with a message when a photo hook failed. */
 int mi_feeder_get(struct mi_feeder *f, int64_t step, float **pixels, int64_t **labels, int32_t **index);
 void mi_feeder_close(struct mi_feeder *f);
 
