@@ -7,11 +7,14 @@
 extern const struct mi_defense_desc mi_defense_none, mi_defense_midre;
 extern const struct mi_defense_desc mi_defense_nls, mi_defense_bido, mi_defense_bido_coco;
 extern const struct mi_defense_desc mi_defense_mid, mi_defense_tldmi;
+extern const struct mi_defense_desc mi_defense_fe, mi_defense_ee, mi_defense_pixels, mi_defense_patches;
+extern const struct mi_defense_desc mi_defense_cutmix, mi_defense_crop, mi_defense_blur;
 
 const struct mi_defense_desc *const mi_defense_table[] = {
     &mi_defense_none, &mi_defense_midre,
     &mi_defense_nls, &mi_defense_bido, &mi_defense_bido_coco, &mi_defense_mid, &mi_defense_tldmi,
-    NULL};
+    &mi_defense_fe, &mi_defense_ee, &mi_defense_pixels, &mi_defense_patches,
+    &mi_defense_cutmix, &mi_defense_crop, &mi_defense_blur, NULL};
 
 const struct mi_defense_desc *mi_defense_find(const char *name) {
     const char *names[sizeof mi_defense_table / sizeof *mi_defense_table];

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "defenses/midre.h"
+#include "defenses/erasing.h"
 #include "midre/judge.h"
 #include "toy_model.h"
 
