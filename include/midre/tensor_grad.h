@@ -28,20 +28,26 @@ double mt_opt_lr(const mt_opt *o);
 double mt_clip_grad_norm(mt_tensor *const *ps, int n, double max_norm); /* returns the norm before */
 void mt_opt_free(mt_opt *o);
 
-/* ---- archives: safetensors files (JSON header + raw bytes), written atomically, read with limits ------------ */
+/* ---- archives: files of named tensors, written atomically, read with limits ---------------------------------
+ * Written: safetensors, or what torch.save writes when the path ends in .pth or .pt.  Read: safetensors, torch.save
+ * files of any age, told apart by their content.  Of a torch.save file the largest dictionary of tensors is taken
+ * (optimiser states never); plain values around it become metadata ("epoch", "config.lr").  In every format wrappers'
+ * prefixes common to all names ("module.", "_orig_mod.", "model.") are taken off. Nothing in a file is executed. */
 typedef struct mt_archive mt_archive;
 mt_archive *mt_archive_create(const char *path);
-mt_archive *mt_archive_open(const char *path);             /* validates the whole header; hostile files are refused */
+mt_archive *mt_archive_open(const char *path);             /* checks everything but the numbers; hostile: refused */
 enum mi_status mt_archive_put(mt_archive *a, const char *name, mt_tensor *t);
 mt_tensor *mt_archive_get(mt_archive *a, const char *name, mt_device d); /* NULL + MI_E_INPUT when absent */
 bool mt_archive_has(const mt_archive *a, const char *name);
 int mt_archive_count(const mt_archive *a);
 const char *mt_archive_name(const mt_archive *a, int i);
 int mt_archive_index(const mt_archive *a, const char *name); /* -1 when absent */
-int mt_archive_shape(const mt_archive *a, int i, int64_t out[MT_MAXDIM]); /* returns the rank, -1 when i is out of range */
+int mt_archive_shape(const mt_archive *a, int i, int64_t out[MT_MAXDIM]); /* the rank, -1 when i is out of range */
 mt_dtype mt_archive_dtype(const mt_archive *a, int i);                   /* 0 <= i < count */
 enum mi_status mt_archive_meta_put(mt_archive *a, const char *key, const char *value);
 const char *mt_archive_meta(const mt_archive *a, const char *key);       /* NULL when absent; borrowed */
+const char *mt_archive_meta_key(const mt_archive *a, int i);             /* NULL behind the last */
+const char *mt_archive_format(const mt_archive *a);        /* "safetensors", "torch", "torch (before 1.6)" */
 enum mi_status mt_archive_close(mt_archive *a);            /* create: sync + rename happen here; frees in any case */
 void mt_archive_abort(mt_archive *a);                      /* create: discard */
 /* Optimiser state under `prefix`, plain names, so CPU and CUDA runs resume each other. */

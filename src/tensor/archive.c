@@ -1,11 +1,12 @@
 /* archive.c - writes tensors to a safetensors file: u64 length, JSON header, raw little-endian bytes.
+ * A path that ends in .pth or .pt becomes a file of torch.save instead; what differs is archive_pth.c.
  *
  * Tensors stream to PATH.tmp as they are put, behind room kept for the header; the format lets a header end in
  * spaces, so the room is filled up at close.  Only when very many tensors make the header larger than the room are
  * the bytes moved once.  Close syncs the file, renames it over PATH and syncs the folder: PATH is the old file or
  * the whole new one, never something between.  After a failed put the archive is only good for close, which discards
  * it and returns the first failure.  Values are stored NCHW row-major whatever the memory order was, as state dicts
- * are.  Reading is archive_read.c. */
+ * are. */
 #include "src/tensor/archive.h"
 #include "src/tensor/tensor_priv.h"
 
@@ -14,105 +15,10 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define ROOM (32u << 10)     /* header bytes kept free at the start */
 #define STREAM_BUFFER (1u << 20)
-
-static const struct { const char *name; int size; } dtype_table[] = {
-    [MT_F32] = {"F32", 4}, [MT_F64] = {"F64", 8}, [MT_BF16] = {"BF16", 2}, [MT_F16] = {"F16", 2},
-    [MT_I64] = {"I64", 8}, [MT_I32] = {"I32", 4}, [MT_U8] = {"U8", 1},     [MT_BOOL] = {"BOOL", 1},
-};
-
-const char *archive_dtype_name(mt_dtype d) { return dtype_table[d].name; }
-int64_t archive_dtype_size(mt_dtype d) { return dtype_table[d].size; }
-
-bool archive_dtype_find(const char *name, mt_dtype *out) {
-    for (unsigned i = 0; i < sizeof dtype_table / sizeof *dtype_table; i++)
-        if (!strcmp(dtype_table[i].name, name)) {
-            *out = (mt_dtype)i;
-            return true;
-        }
-    return false;
-}
-
-/* ---- the table of entries, for both directions ---------------------------------------------------------------- */
-
-/* Place of `name` in the sorted order; *found tells whether it is there. */
-static int place(const mt_archive *a, const char *name, bool *found) {
-    int lo = 0, hi = a->n;
-    *found = false;
-    while (lo < hi && !*found) {
-        int mid = (lo + hi) / 2, cmp = strcmp(name, a->entry[a->by_name[mid]].name);
-        if (cmp == 0) *found = true, lo = mid;
-        else if (cmp < 0) hi = mid;
-        else lo = mid + 1;
-    }
-    return lo;
-}
-
-int archive_find(const mt_archive *a, const char *name) {
-    bool found;
-    int at = place(a, name, &found);
-    return found ? a->by_name[at] : -1;
-}
-
-static bool make_room(mt_archive *a) {
-    if (a->n < a->cap) return true;
-    int cap = a->cap ? 2 * a->cap : 64;
-    void *entry = realloc(a->entry, (size_t)cap * sizeof *a->entry);
-    if (entry) a->entry = entry;
-    void *by_name = realloc(a->by_name, (size_t)cap * sizeof *a->by_name);
-    if (by_name) a->by_name = by_name;
-    if (entry && by_name) a->cap = cap;
-    return entry && by_name;
-}
-
-enum mi_status archive_add(mt_archive *a, const char *name, struct archive_entry e) {
-    bool found;
-    size_t len = strlen(name);
-    if (len == 0 || len > ARCHIVE_NAME_MAX || !strcmp(name, "__metadata__"))
-        return mi_fail(MI_E_INPUT, "%s: a tensor name has %zu characters, 1 to %d are allowed", a->path, len,
-                       ARCHIVE_NAME_MAX);
-    int at = place(a, name, &found);
-    if (found) return mi_fail(MI_E_INPUT, "%s: two tensors are called '%s'", a->path, name);
-    if (!make_room(a) || !(e.name = strdup(name))) return mi_fail(MI_E_NOMEM, "%s: out of memory", a->path);
-    memmove(a->by_name + at + 1, a->by_name + at, (size_t)(a->n - at) * sizeof *a->by_name);
-    a->by_name[at] = a->n;
-    a->entry[a->n++] = e;
-    return MI_OK;
-}
-
-void archive_release(mt_archive *a) {
-    if (!a) return;
-    for (int i = 0; i < a->n; i++) free(a->entry[i].name);
-    free(a->entry);
-    free(a->by_name);
-    json_decref(a->meta);
-    if (a->out) fclose(a->out);
-    if (a->map) munmap(a->map, a->map_size);
-    free(a->tmp);
-    free(a->path);
-    free(a);
-}
-
-bool mt_archive_has(const mt_archive *a, const char *name) { return a && archive_find(a, name) >= 0; }
-int mt_archive_index(const mt_archive *a, const char *name) { return a ? archive_find(a, name) : -1; }
-int mt_archive_count(const mt_archive *a) { return a ? a->n : 0; }
-const char *mt_archive_name(const mt_archive *a, int i) { return a && i >= 0 && i < a->n ? a->entry[i].name : NULL; }
-
-int mt_archive_shape(const mt_archive *a, int i, int64_t out[MT_MAXDIM]) {
-    if (!a || i < 0 || i >= a->n) return -1;
-    memcpy(out, a->entry[i].shape, (size_t)a->entry[i].nd * sizeof *out);
-    return a->entry[i].nd;
-}
-
-mt_dtype mt_archive_dtype(const mt_archive *a, int i) { return a && i >= 0 && i < a->n ? a->entry[i].dtype : MT_F32; }
-
-const char *mt_archive_meta(const mt_archive *a, const char *key) {
-    return a ? json_string_value(json_object_get(a->meta, key)) : NULL;
-}
 
 /* ---- writing -------------------------------------------------------------------------------------------------- */
 
@@ -128,6 +34,7 @@ mt_archive *mt_archive_create(const char *path) {
     a->path = mi_strdup(path);
     a->tmp = mi_format("%s.tmp", path);
     a->meta = json_object();
+    a->format = archive_pth_name(path) ? ARCHIVE_TORCH : ARCHIVE_SAFETENSORS;
     if (!a->path || !a->tmp || !a->meta) {
         mi_fail(MI_E_NOMEM, "%s: out of memory", path);
         archive_release(a);
@@ -136,7 +43,7 @@ mt_archive *mt_archive_create(const char *path) {
     errno = 0;
     a->out = fopen(a->tmp, "w+e");
     if (a->out) setvbuf(a->out, NULL, _IOFBF, STREAM_BUFFER);
-    if (a->out && fseeko(a->out, 8 + (off_t)ROOM, SEEK_SET) == 0) return a;
+    if (a->out && (a->format == ARCHIVE_TORCH || fseeko(a->out, 8 + (off_t)ROOM, SEEK_SET) == 0)) return a;
     disk_error(a, "write");
     mt_archive_abort(a);
     return NULL;
@@ -148,7 +55,7 @@ enum mi_status archive_put_raw(mt_archive *a, const char *name, mt_dtype dtype, 
     if (a->failed != MI_OK) return a->failed;
     if (!a->out || nd < 0 || nd > MT_MAXDIM)
         return a->failed = mi_fail(MI_E_INTERNAL, "%s: cannot put '%s' (opened for reading?)", a->path, name);
-    struct archive_entry e = {.dtype = dtype, .nd = nd, .begin = a->n ? a->entry[a->n - 1].end : 0};
+    struct archive_entry e = {.dtype = dtype, .nd = nd, .record = -1, .begin = a->n ? a->entry[a->n - 1].end : 0};
     uint64_t bytes = (uint64_t)archive_dtype_size(dtype);
     for (int d = 0; d < nd; d++) {
         e.shape[d] = shape[d];
@@ -156,9 +63,11 @@ enum mi_status archive_put_raw(mt_archive *a, const char *name, mt_dtype dtype, 
     }
     e.end = e.begin + bytes;
     a->failed = archive_add(a, name, e);
+    if (a->failed != MI_OK) return a->failed;
     errno = 0;
-    if (a->failed == MI_OK && bytes && fwrite(data, 1, bytes, a->out) != bytes) return disk_error(a, "write");
-    return a->failed;
+    bool good = a->format == ARCHIVE_TORCH ? archive_pth_put(a, &a->entry[a->n - 1], data)
+                                           : !bytes || fwrite(data, 1, bytes, a->out) == bytes;
+    return good ? MI_OK : disk_error(a, "write");
 }
 
 enum mi_status mt_archive_put(mt_archive *a, const char *name, mt_tensor *t) {
@@ -255,7 +164,7 @@ static void sync_folder(const char *path) {
 
 static enum mi_status finish(mt_archive *a) {
     errno = 0;
-    if (!write_header(a)) return disk_error(a, "write");
+    if (!(a->format == ARCHIVE_TORCH ? archive_pth_end(a) : write_header(a))) return disk_error(a, "write");
     if (fsync(fileno(a->out)) != 0) return disk_error(a, "sync");
     FILE *f = a->out;
     a->out = NULL;

@@ -1,6 +1,7 @@
-/* archive_read.c - opens a safetensors file that nobody vouches for.
+/* archive_read.c - opens a checkpoint that nobody vouches for: maps it, sniffs its format, reads safetensors.
  *
- * The file is mapped and its whole header checked before anything is used: length against file and limit, JSON without
+ * The first bytes decide, never the name: "PK" begins a zip file of torch.save, one long number its older format.  Of a
+ * safetensors file the whole header is checked before anything is used: length against file and limit, JSON without
  * repeated keys, known element types, sizes multiplied without overflow, bytes of every tensor equal to shape times
  * element size, and all tensors together covering the data exactly, without gap or overlap.  After that, getting a
  * tensor is one memory copy.  Nothing in the file is executed or trusted to name a path. */
@@ -28,8 +29,8 @@ static enum mi_status map_file(mt_archive *a) {
         return mi_fail(errno == ENOENT ? MI_E_MISSING : MI_E_DISK, "cannot open %s: %s", a->path, strerror(errno));
     enum mi_status r = MI_OK;
     if (fstat(fd, &st) != 0) r = mi_fail(MI_E_DISK, "cannot read %s: %s", a->path, strerror(errno));
-    else if (!S_ISREG(st.st_mode)) r = bad(a, "not a regular file", NULL);
-    else if (st.st_size < MIN_FILE) r = bad(a, "too short", NULL);
+    else if (!S_ISREG(st.st_mode)) r = mi_fail(MI_E_INPUT, "%s is not a regular file", a->path);
+    else if (st.st_size < MIN_FILE) r = mi_fail(MI_E_INPUT, "%s is too short for a checkpoint", a->path);
     else {
         a->map_size = (size_t)st.st_size;
         void *m = mmap(NULL, a->map_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -56,6 +57,7 @@ static enum mi_status read_entry(const mt_archive *a, const char *name, const js
     if (!archive_dtype_find(dtype, &e->dtype)) return bad(a, "an element type is not supported", name);
     if (json_array_size(shape) > MT_MAXDIM) return bad(a, "too many dimensions", name);
     e->nd = (int)json_array_size(shape);
+    e->record = -1;
     int64_t bytes = archive_dtype_size(e->dtype), span_of_all = bytes; /* the latter counts a size of 0 as 1 */
     for (int d = 0; d < e->nd; d++) {
         uint64_t v;
@@ -131,35 +133,46 @@ static enum mi_status read_header(mt_archive *a) {
     return st;
 }
 
-mt_archive *mt_archive_open(const char *path) {
-    mt_archive *a = mi_calloc(1, sizeof *a);
-    if (!a) return NULL;
-    a->path = mi_strdup(path);
-    if (a->path && map_file(a) == MI_OK && read_header(a) == MI_OK) return a;
+/* An own message for what people have lying about; the rest is held against the last format. */
+static enum mi_status read_any(mt_archive *a) {
+    if (a->map_size < MIN_FILE) return mi_fail(MI_E_INPUT, "%s is too short for a checkpoint", a->path);
+    if (zip_is(a->map, a->map_size)) return archive_read_torch(a);
+    if (archive_is_legacy(a->map, a->map_size)) return archive_read_legacy(a);
+    if (archive_is_tar(a->map, a->map_size))
+        return mi_fail(MI_E_INPUT,
+                       "%s is a tar archive: unpack it; if it is a checkpoint of PyTorch before 0.2, load and save it "
+                       "with a later one",
+                       a->path);
+    if (a->map[0] == 0x80 && a->map[1] <= 5)
+        return mi_fail(MI_E_INPUT, "%s is a pickle, but not one that torch.save wrote", a->path);
+    return read_header(a);
+}
+
+static mt_archive *read_or_release(mt_archive *a) {
+    enum mi_status st = read_any(a);
+    if (st == MI_OK) st = archive_unwrap(a);
+    if (st == MI_OK) return a;
     archive_release(a);
     return NULL;
 }
 
-mt_tensor *mt_archive_get(mt_archive *a, const char *name, mt_device d) {
-    if (!a || !a->map) {
-        mt_raise(MI_E_INTERNAL, "no archive opened for reading '%s'", name);
-        return NULL;
-    }
-    int i = archive_find(a, name);
-    if (i < 0) {
-        mt_raise(MI_E_INPUT, "%s has no tensor '%s'", a->path, name);
-        return NULL;
-    }
-    const struct archive_entry *e = &a->entry[i];
-    mt_tensor *host = mt_empty(e->shape, e->nd, (mt_spec){e->dtype, MT_CPU, MT_NCHW});
-    if (!host) return NULL;
-    unsigned char *to = mt_data(host);
-    size_t bytes = (size_t)(e->end - e->begin);
-    if (bytes) memcpy(to, a->data + e->begin, bytes);
-    if (e->dtype == MT_BOOL)
-        for (size_t k = 0; k < bytes; k++) to[k] = to[k] != 0; /* any other byte would be no bool */
-    if (d.type != 1) return host;
-    mt_tensor *there = mt_to(host, d);
-    mt_drop(host);
-    return there;
+mt_archive *mt_archive_open(const char *path) {
+    mt_archive *a = mi_calloc(1, sizeof *a);
+    if (!a) return NULL;
+    a->path = mi_strdup(path);
+    if (a->path && map_file(a) == MI_OK) return read_or_release(a);
+    archive_release(a);
+    return NULL;
+}
+
+mt_archive *archive_open_memory(const char *label, const void *bytes, size_t n) {
+    mt_archive *a = mi_calloc(1, sizeof *a);
+    if (!a) return NULL;
+    a->path = mi_strdup(label);
+    a->map = bytes;
+    a->map_size = n;
+    a->borrowed = true;
+    if (a->path) return read_or_release(a);
+    archive_release(a);
+    return NULL;
 }
