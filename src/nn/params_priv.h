@@ -13,4 +13,14 @@ enum mi_status mi_params_init_some(struct mi_params *ps, mt_archive *a, const ch
 /* Writes n = mt_numel(t) host floats (row-major N,C,H,W order) into t, whatever its layout and device. */
 void mi_param_write(mt_tensor *t, const float *values);
 
+/* How the strict loader finds its tensors in a file.  index: entry of the archive that is the network's `own`, -1 when
+ * there is none.  own: the network's name of an entry, NULL when it is none of its business. */
+struct mi_lookup {
+    int (*index)(const struct mi_lookup *l, const char *own);
+    const char *(*own)(const struct mi_lookup *l, int i);
+    const char *head; /* layer that may be missing or of another shape and then keeps its numbers; NULL = none */
+    bool head_kept;   /* result: it did */
+};
+enum mi_status mi_params_load_by(struct mi_params *ps, mt_archive *a, struct mi_lookup *l);
+
 #endif

@@ -72,6 +72,12 @@ static bool is_counter(const char *name) {
     return ends_with(name, "num_batches_tracked");
 }
 
+/* "fc.weight" belongs to "fc". */
+static bool belongs_to(const char *name, const char *layer) {
+    size_t n = strlen(layer);
+    return strncmp(name, layer, n) == 0 && name[n] == '.';
+}
+
 /* Copies under no-grad: parameters are leaves. */
 static void overwrite(mt_tensor *dst, mt_tensor *src) {
     bool grad = mt_grad_mode(false);
@@ -91,21 +97,24 @@ enum mi_status mi_params_save(const struct mi_params *ps, mt_archive *a, const c
 }
 
 /* Fetches every tensor of the store into got[ps->n] (NULL where a counter is absent) and notes what does not fit. */
-static enum mi_status collect(const struct mi_params *ps, mt_archive *a, const char *prefix, mt_tensor **got) {
+static enum mi_status collect(const struct mi_params *ps, mt_archive *a, struct mi_lookup *l, mt_tensor **got) {
     struct report r = {0};
-    size_t skip = strlen(prefix);
     for (int i = 0; i < ps->n; i++) {
         const struct mi_named *item = &ps->item[i];
-        char *name = mi_format("%s%s", prefix, item->name);
-        if (!name) return MI_E_NOMEM;
-        if (mt_archive_has(a, name))
-            got[i] = mt_archive_get(a, name, MT_CPU);
+        bool head = l->head && belongs_to(item->name, l->head);
+        int at = l->index(l, item->name);
+        if (at >= 0)
+            got[i] = mt_archive_get(a, mt_archive_name(a, at), MT_CPU);
+        else if (head)
+            l->head_kept = true;
         else if (!is_counter(item->name))
-            blame(&r, MISSING, "%s", name);
-        free(name);
+            blame(&r, MISSING, "%s", item->name);
         if (mt_failed()) return mt_status();
         if (!got[i]) continue;
-        if (!same_shape(got[i], item->t)) {
+        if (head && !same_shape(got[i], item->t)) {
+            l->head_kept = true;
+            got[i] = NULL;
+        } else if (!same_shape(got[i], item->t)) {
             char theirs[96], ours[96];
             shape_text(got[i], theirs);
             shape_text(item->t, ours);
@@ -115,8 +124,8 @@ static enum mi_status collect(const struct mi_params *ps, mt_archive *a, const c
         }
     }
     for (int i = 0; i < mt_archive_count(a); i++) {
-        const char *name = mt_archive_name(a, i);
-        if (strncmp(name, prefix, skip) == 0 && !mi_params_item(ps, name + skip)) blame(&r, UNEXPECTED, "%s", name);
+        const char *own = l->own(l, i);
+        if (own && !mi_params_item(ps, own) && !(l->head && belongs_to(own, l->head))) blame(&r, UNEXPECTED, "%s", own);
     }
     return verdict(&r);
 }
@@ -138,21 +147,48 @@ static enum mi_status check_values(const struct mi_params *ps, mt_tensor *const 
     return MI_OK;
 }
 
-enum mi_status mi_params_load(struct mi_params *ps, mt_archive *a, const char *prefix) {
+enum mi_status mi_params_load_by(struct mi_params *ps, mt_archive *a, struct mi_lookup *l) {
     mt_tensor **got = mi_calloc((unsigned long)ps->n + 1, sizeof *got);
     if (!got) return MI_E_NOMEM;
     mt_scope *s = mt_scope_begin("params.load");
-    enum mi_status st = collect(ps, a, prefix ? prefix : "", got);
+    enum mi_status st = collect(ps, a, l, got);
     if (st == MI_OK) st = check_values(ps, got);
     for (int i = 0; st == MI_OK && i < ps->n; i++) {
         if (got[i])
             overwrite(ps->item[i].t, got[i]);
-        else
+        else if (is_counter(ps->item[i].name))
             mt_fill_(ps->item[i].t, 0.0);
     }
     enum mi_status end = mt_scope_end(s);
     free(got);
     return st != MI_OK ? st : end;
+}
+
+/* The plain lookup: every name behind one prefix. */
+struct prefixed {
+    struct mi_lookup base;
+    const mt_archive *a;
+    const char *prefix;
+};
+
+static int prefixed_index(const struct mi_lookup *l, const char *own) {
+    const struct prefixed *p = (const struct prefixed *)l;
+    char *name = mi_format("%s%s", p->prefix, own);
+    int at = name ? mt_archive_index(p->a, name) : -1;
+    free(name);
+    return at;
+}
+
+static const char *prefixed_own(const struct mi_lookup *l, int i) {
+    const struct prefixed *p = (const struct prefixed *)l;
+    const char *name = mt_archive_name(p->a, i);
+    size_t n = strlen(p->prefix);
+    return strncmp(name, p->prefix, n) == 0 ? name + n : NULL;
+}
+
+enum mi_status mi_params_load(struct mi_params *ps, mt_archive *a, const char *prefix) {
+    struct prefixed p = {.base = {.index = prefixed_index, .own = prefixed_own}, .a = a, .prefix = prefix ? prefix : ""};
+    return mi_params_load_by(ps, a, &p.base);
 }
 
 /* Wrappers PyTorch users put around a network leave their name in front of every key. */
