@@ -27,4 +27,11 @@ enum mi_status mi_train_recipe_read(const struct mi_values *section, struct mi_t
 enum mi_status mi_train(struct mi_ctx *ctx, struct mi_model *m, const struct mi_dataset *d,
                         const struct mi_train_recipe *r, struct mi_defenses *defenses, double *acc);
 
+/* What training photos look like under prepared defenses: row k is photo index[k] of the train split, column 0 as it is
+ * stored, column c as epoch c (counted from 1) could show it; a photo that epoch leaves out is darkened.  *sheet has
+ * tiles of d->size px; free it with mi_image_free. */
+enum mi_status mi_preview(struct mi_model *m, const struct mi_dataset *d, const struct mi_train_recipe *r,
+                          struct mi_defenses *defenses, uint64_t seed, const int32_t *index, int rows, int cols,
+                          struct mi_image *sheet);
+
 #endif

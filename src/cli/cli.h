@@ -70,6 +70,10 @@ void cli_print_command(FILE *out, const struct cli_command *command);
 void cli_fold(FILE *out, const char *text, int indent, int width);
 int cli_width(FILE *out); /* columns of the terminal on `out`, $COLUMNS, else 80 */
 
+struct mi_image;
+/* Draws a picture on standard output, at most `rows` text rows high.  word: --images, NULL = auto (draw.c). */
+enum mi_status cli_draw(const struct mi_image *img, const char *word, int rows);
+
 /* ---- starting and watching engines (launch.c, follow.c) ---- */
 /* Spec from a file, or the demo (path NULL), with the words from c->args[first] on as overrides. */
 struct mi_spec *cli_spec(struct cli *c, const char *path, int first);

@@ -1,4 +1,4 @@
-/* src/cli/cmd_help.c - `midre help`: commands, one command, or everything a spec may say. */
+/* src/cli/cmd_help.c - `midre help`: commands, one command, everything a spec may say, or the recipes. */
 #include <string.h>
 
 #include "commands.h"
@@ -16,6 +16,18 @@ static void print_all_settings(int width) {
     }
 }
 
+static void print_recipes(int width) {
+    cli_fold(stdout, "[target] recipe = NAME (or [judge]) starts the section from these values; keys that are given win.",
+             0, width);
+    for (const struct mi_recipe *r = mi_recipe_table; r->name; r++) {
+        printf("\n%s\n", r->name);
+        cli_fold(stdout, r->help, 2, width);
+        cli_fold(stdout, r->paper, 2, width);
+        for (size_t i = 0; i < MI_RECIPE_KEYS && r->set[i].key; i++)
+            printf("    %s = %s\n", r->set[i].key, r->set[i].value);
+    }
+}
+
 static enum mi_status help(struct cli *c) {
     if (c->n_args == 0) {
         cli_print_help(stdout);
@@ -23,6 +35,11 @@ static enum mi_status help(struct cli *c) {
     }
     if (!strcmp(c->args[0], "settings")) {
         print_all_settings(cli_width(stdout));
+        return MI_OK;
+    }
+    if (!strcmp(c->args[0], "recipes")) {
+        int width = cli_width(stdout);
+        print_recipes(width > 100 ? 100 : width);
         return MI_OK;
     }
     const struct cli_command *command = cli_find(c->args[0]);
@@ -33,8 +50,8 @@ static enum mi_status help(struct cli *c) {
 
 const struct cli_command cli_cmd_help = {
     .name = "help",
-    .args = "[COMMAND|settings]",
-    .brief = "Explain a command, or list every setting of a spec",
+    .args = "[COMMAND|settings|recipes]",
+    .brief = "Explain a command, every setting of a spec, or the training recipes",
     .max_args = 1,
     .exec = help,
 };

@@ -2,7 +2,6 @@
  *
  * The picture goes out as sixel where the terminal says it can (asked over /dev/tty), as half blocks or shaded letters
  * elsewhere, and not at all when the output is no terminal; --png writes it to a file in every case. */
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +10,7 @@
 #include "commands.h"
 #include "midre/table.h"
 #include "show_grid.h"
-#include "ui/picture.h"
 
-#define PROBE_MS      1000
 #define ROWS_PER_TILE 5 /* text rows a person gets on screen */
 
 static const struct cli_option options[] = {
@@ -61,37 +58,6 @@ static enum mi_status print_scores(struct cli *c, const struct mi_run_view *v) {
     return st;
 }
 
-static int terminal_colours(const struct mi_probe *p) {
-    const char *term = getenv("TERM");
-    if (p->truecolor || (term && strstr(term, "256color"))) return 256;
-    return term && strcmp(term, "dumb") != 0 ? 8 : 0;
-}
-
-/* Draws the sheet where the cursor is. */
-static enum mi_status draw(const struct show_grid *g, const char *word) {
-    struct mi_probe p = {0};
-    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    if (tty >= 0) {
-        mi_probe_terminal(&p, tty, PROBE_MS);
-        close(tty);
-    }
-    enum mi_picture_mode mode;
-    MI_TRY(mi_picture_choose(&p, word, terminal_colours(&p), &mode));
-    if (mode == MI_PIC_OFF) return MI_OK;
-    struct mi_picture_box box = {.cols = cli_width(stdout) - 1,
-                                 .rows = g->rows * ROWS_PER_TILE,
-                                 .cell_w = p.cell_w > 0 ? p.cell_w : 10,
-                                 .cell_h = p.cell_h > 0 ? p.cell_h : 20,
-                                 .light = p.background_known && p.background_light};
-    struct mi_picture pic = {0};
-    MI_TRY(mi_picture_encode(&g->sheet, mode, &box, &pic));
-    fputc('\n', stdout);
-    fwrite(pic.bytes, 1, pic.n, stdout);
-    if (mode == MI_PIC_SIXEL) fputc('\n', stdout);
-    mi_picture_free(&pic);
-    return MI_OK;
-}
-
 static enum mi_status pictures(struct cli *c, const struct mi_run_view *v, int rows) {
     const char *png = cli_value(c, "png"), *images = cli_value(c, "images");
     struct show_grid g;
@@ -103,7 +69,7 @@ static enum mi_status pictures(struct cli *c, const struct mi_run_view *v, int r
                    : MI_OK;
     if (png) st = mi_image_write_png(png, &g.sheet);
     if (st == MI_OK && png) printf("\nwrote %s (%d x %d px)\n", png, g.sheet.width, g.sheet.height);
-    if (st == MI_OK && (isatty(STDOUT_FILENO) || images)) st = draw(&g, images);
+    if (st == MI_OK && (isatty(STDOUT_FILENO) || images)) st = cli_draw(&g.sheet, images, g.rows * ROWS_PER_TILE);
     if (st == MI_OK) {
         printf("\n%s restart of each person; a tile is %d px.\n", best ? "The judge's favourite" : "The first", g.tile);
         show_grid_captions(&g, stdout);

@@ -109,5 +109,6 @@ void load_stop(struct load *l);
 int run_command(int argc, char **argv);
 int catalogue_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
+int preview_command(int argc, char **argv);
 
 #endif

@@ -29,6 +29,7 @@ static const struct {
     {"catalogue", catalogue_command,
      "          print the tables of models, defenses, attacks, datasets and metrics as C"},
     {"bench", bench_command, "          time real training steps and attacks on this machine"},
+    {"preview", preview_command, "SPEC.ini --out FILE.png   draw training photos under a defense"},
     {"doctor", doctor_command, "          versions, devices, threads"},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

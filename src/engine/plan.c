@@ -32,6 +32,7 @@ enum mi_status plan_hash_settings(struct mi_hasher *h, const struct mi_values *v
     for (const struct mi_setting *s = mi_values_settings(v); s && s->name; s++) {
         if (s->cosmetic || skipped(s->name, skip)) continue;
         const char *text = mi_values_text(v, s->name);
+        if (s->later && strcmp(text, s->def) == 0) continue;
         char sha[65];
         if (s->type == MI_PATH && *text) {
             if (mi_file_sha256(text, sha) != MI_OK) return mi_fail_context("[%s] %s", mi_values_section(v), s->name);
