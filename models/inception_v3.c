@@ -15,6 +15,7 @@
 
 #define STEM     5
 #define MODULES  11
+#define IMAGENET 1000
 #define AUX_FROM 768 /* channels of Mixed_6e */
 
 #define IN    MI_BR_INPUT
@@ -127,8 +128,9 @@ static struct inception *trunk_build(struct mi_builder *b, int aux_classes, bool
 }
 
 static void *v3_build(struct mi_builder *b, const struct mi_values *v, int classes, int size) {
+    const int outputs[] = {IMAGENET, classes, 0};
     (void)size;
-    struct inception *net = trunk_build(b, (int)mi_values_int(v, "aux_classes"), false);
+    struct inception *net = trunk_build(b, outputs[mi_values_choice(v, "aux_head")], false);
     if (!net) return NULL;
     net->dropout = mi_values_real(v, "dropout");
     net->transform = mi_values_bool(v, "transform_input");
@@ -162,11 +164,10 @@ static enum mi_status aux_run(const struct inception *net, mt_tensor *h /* [N,76
                               mt_tensor **logits) {
     if (net->aux_classes < classes)
         return mi_fail(MI_E_INPUT,
-                       "the auxiliary head of inception_v3 has %d outputs for %d classes: set aux_classes = %d, or 0 "
-                       "for no such head",
-                       net->aux_classes, classes, classes);
+                       "the auxiliary head of inception_v3 has %d outputs for %d classes: set aux_head = classes",
+                       net->aux_classes, classes);
     if (h && mt_size(h, 2) < 17)
-        return mi_fail(MI_E_INPUT, "the auxiliary head of inception_v3 trains from 299 px on: set aux_classes = 0");
+        return mi_fail(MI_E_INPUT, "the auxiliary head of inception_v3 trains from 299 px on: set aux_head = none");
     mt_tensor *a = mt_avg_pool2d(h, 5, 3, 0, false, true); /* [N,768,5,5] */
     mt_set(&a, mi_unit(&net->aux_conv[0], a, true));       /* [N,128,5,5] */
     mt_set(&a, mi_unit(&net->aux_conv[1], a, true));       /* [N,768,1,1] */
@@ -214,12 +215,12 @@ static const struct mi_setting settings[] = {
      .def = "yes",
      .help = "Maps the input to ImageNet's mean and deviation first; published judges were trained with it, the code "
              "that attacks them leaves it off"},
-    {.name = "aux_classes",
-     .type = MI_INT,
-     .def = "1000",
-     .min = 0,
-     .max = 1000000,
-     .help = "Outputs of the auxiliary head used in training; 1000 in published judges, 0 for a file without the head"},
+    {.name = "aux_head",
+     .type = MI_CHOICE,
+     .def = "imagenet",
+     .choices = "imagenet|classes|none",
+     .help = "Outputs of the auxiliary head used in training: the 1000 of ImageNet as in published judges, the class "
+             "count, or no such head"},
     MI_SETTING_END,
 };
 static const char *const taps[] = {"stem", "Mixed_5d", "Mixed_6e", "Mixed_7c", NULL};
