@@ -111,7 +111,7 @@ bool mi_defenses_want_taps(const struct mi_defenses *ds);
 
 /* What loss hooks are made of; per_image is [N].  Mean over the batch, or the sum with b->weight. */
 mt_tensor *mi_batch_mean(const struct mi_batch *b, mt_tensor *per_image);
-/* Cross entropy with (also negative) smoothing of possibly mixed labels, plus 0.4 of the auxiliary head's. */
+/* Cross entropy with (also negative) smoothing of possibly mixed labels, plus the auxiliary head's. */
 mt_tensor *mi_main_loss(const struct mi_batch *b, const struct mi_forward_out *out, double smooth);
 
 /* ---- erased boxes, shared by MIDRE and its ablations (src/nn/erase.c; CUDA twin in src/cuda) ----------------- */

@@ -3,7 +3,7 @@
  * The list owns each defense's state; the settings are borrowed from the spec and must outlive it.  A hook that is NULL
  * does nothing.  What can be there only once (a main loss, a sampler, ...) is checked here, from the hooks alone; rules
  * of a single defense are its own `compose`.  When no hook sets the main loss it is mean cross entropy; networks with
- * an auxiliary head (Inception-V3) add 0.4 of the head's, as that architecture was published with. */
+ * an auxiliary head (Inception-V3) add the head's with weight 1, as the published judges were trained (PPA). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,7 +140,7 @@ static mt_tensor *entropy(const struct mi_batch *b, mt_tensor *logits /* [N,C] *
 mt_tensor *mi_main_loss(const struct mi_batch *b, const struct mi_forward_out *out, double smooth) {
     mt_tensor *loss = entropy(b, out->logits, smooth); /* [] */
     if (!out->aux_logits) return loss;
-    return mt_add(loss, mt_affine(entropy(b, out->aux_logits, smooth), 0.4, 0.0));
+    return mt_add(loss, entropy(b, out->aux_logits, smooth));
 }
 
 enum mi_status mi_defenses_loss(struct mi_defenses *ds, struct mi_batch *b, struct mi_forward_out *out,
