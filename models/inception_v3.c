@@ -1,13 +1,15 @@
 /* models/inception_v3.c - Inception-V3 with torchvision's names and shapes, and the form the FID metric uses.
  *
- * Szegedy et al. 2016.  The judge of the high-resolution papers at 299 px.  An auxiliary head on the last 17 px map
+ * Szegedy et al. 2016.  The judge of the high-resolution papers, at 299 px.  An auxiliary head on the last 17 px map
  * adds its cross entropy while training; it keeps the 1000 outputs of ImageNet whatever the class count, because the
- * published judges replace the last layer only (`aux_classes` for files that differ, 0 for none). transform_input maps
- * pixels scaled by 0.5/0.5 to ImageNet's mean and deviation first.  It is not in the file: the published judges were
- * trained with it and attacked without, so it is a setting. inception_fid is another network of the same layers
- * (pytorch-fid): padding is not counted in the averages, the last module takes a maximum, there is no auxiliary head;
- * its 2048 features are what FID compares, its file has 1008 classes. Taps: the map before Mixed_5b, then the last of
- * each group of modules. */
+ * published judges replace the last layer only (`aux_head` for files that differ).
+ *
+ * transform_input maps pixels scaled by 0.5/0.5 to ImageNet's mean and deviation first.  It is not in the file: the
+ * published judges were trained with it and attacked without, so it is a setting.
+ *
+ * inception_fid is another network of the same layers (pytorch-fid): padding is not counted in the means, the last
+ * module takes a maximum, there is no auxiliary head.  FID compares its 2048 features; its file has 1008 classes.
+ * Taps: the map before Mixed_5b, then the last of each group of modules. */
 #include <stdlib.h>
 
 #include "models/inception_parts.h"
