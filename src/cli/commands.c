@@ -24,6 +24,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_cmd_defenses,
     &cli_cmd_metrics,
     &cli_cmd_preview,
+    &cli_cmd_convert,
     &cli_cmd_bench,
     &cli_cmd_doctor,
     &cli_cmd_help,

@@ -109,6 +109,7 @@ void load_stop(struct load *l);
 int run_command(int argc, char **argv);
 int catalogue_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
+int convert_command(int argc, char **argv);
 int preview_command(int argc, char **argv);
 
 #endif

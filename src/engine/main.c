@@ -28,6 +28,7 @@ static const struct {
     {"run", run_command, "RUN_DIR [--until STAGE]   compute a run (WORKSPACE/runs/NNNN)"},
     {"catalogue", catalogue_command,
      "          print the tables of models, defenses, attacks, datasets and metrics as C"},
+    {"convert", convert_command, "IN OUT [--half] [--strip PREFIX]   a checkpoint into another format"},
     {"bench", bench_command, "          time real training steps and attacks on this machine"},
     {"preview", preview_command, "SPEC.ini --out FILE.png   draw training photos under a defense"},
     {"doctor", doctor_command, "          versions, devices, threads"},
