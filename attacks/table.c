@@ -4,9 +4,13 @@
 
 #include <string.h>
 
-extern const struct mi_attack_desc mi_attack_gmi;
+extern const struct mi_attack_desc mi_attack_brepmi, mi_attack_rlbmi;
+extern const struct mi_attack_desc mi_attack_gmi, mi_attack_kedmi, mi_attack_lomma_gmi, mi_attack_lomma_kedmi;
 
-const struct mi_attack_desc *const mi_attack_table[] = {&mi_attack_gmi, NULL};
+const struct mi_attack_desc *const mi_attack_table[] = {
+    &mi_attack_gmi, &mi_attack_kedmi, &mi_attack_lomma_gmi, &mi_attack_lomma_kedmi, &mi_attack_brepmi,
+    &mi_attack_rlbmi, NULL,
+};
 
 const struct mi_attack_desc *mi_attack_find(const char *name) {
     const char *names[sizeof mi_attack_table / sizeof *mi_attack_table];

@@ -11,8 +11,9 @@
 #include "attacks/wgan.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
+
+#include "attacks/public.h"
 
 enum { SHEET_COLS = 8, SHEET_IMAGES = 32 };
 
@@ -60,9 +61,7 @@ struct wgan {
     mt_opt *opt_g, *opt_d;
     mt_rng *rng;
     mt_tensor *sheet_z; /* [32,z_dim] */
-    int32_t *order;     /* of the epoch `order_epoch` */
-    int64_t order_epoch, per_epoch;
-    float *pixels;      /* [batch,S,S,3] staging */
+    struct mi_public pub;
     int batch, n_critic;
     double gp_weight, sheet_at, sheet_every;
 };
@@ -93,25 +92,19 @@ static enum mi_status adam(mt_opt **opt, struct mi_params *ps, const struct mi_v
 static enum mi_status wgan_open(struct wgan *w, struct mi_attack_job *job) {
     const struct mi_values *v = job->values;
     const struct mi_ctx *c = job->ctx;
-    *w = (struct wgan){.job = job, .order_epoch = -1, .sheet_at = -1e9};
+    *w = (struct wgan){.job = job, .sheet_at = -1e9};
     w->batch = (int)mi_values_int(v, "gan_batch");
     w->n_critic = (int)mi_values_int(v, "n_critic");
     w->gp_weight = mi_values_real(v, "gp_weight");
     w->sheet_every = mi_values_real(v, "sample_every");
-    w->per_epoch = (int64_t)(job->pub->n / (size_t)w->batch);
-    if (w->per_epoch == 0)
-        return mi_fail(MI_E_INPUT, "the GAN needs at least one batch of %d public images but there are %zu; add public "
-                                   "images or lower gan_batch", w->batch, job->pub->n);
+    MI_TRY(mi_public_open(&w->pub, job, "gan order", w->batch, "gan_batch"));
     int width = (int)mi_values_int(v, "gan_width"), z_dim = (int)mi_values_int(v, "z_dim");
     MI_TRY(mi_dcgan_g_open(&w->g, job->size, width, z_dim, c->device, c->precision, mi_mix(c->seed, mi_hash_text("G"))));
     MI_TRY(mi_dcgan_d_open(&w->d, job->size, width, c->device, c->precision, mi_mix(c->seed, mi_hash_text("D"))));
     MI_TRY(adam(&w->opt_g, w->g.ps, v));
     MI_TRY(adam(&w->opt_d, w->d.ps, v));
     w->rng = mt_rng_new(c->device, 0);
-    w->order = mi_calloc(job->pub->n, sizeof *w->order);
-    w->pixels = mi_calloc((size_t)w->batch * (size_t)job->size, (size_t)job->size * 3 * sizeof *w->pixels);
     if (!w->rng) return mt_status();
-    if (!w->order || !w->pixels) return MI_E_NOMEM;
     mt_scope *s = mt_scope_begin("sheet");
     w->sheet_z = mt_keep(mt_randn(MT_SHAPE(SHEET_IMAGES, z_dim), spec_of(w), stream(w, "gan sheet", 0)));
     return mt_scope_end(s);
@@ -124,27 +117,12 @@ static void wgan_close(struct wgan *w) {
     mt_rng_free(w->rng);
     mi_dcgan_g_close(&w->g);
     mi_dcgan_d_close(&w->d);
-    free(w->order);
-    free(w->pixels);
-}
-
-/* The public images of a step, [batch,3,S,S] in [0,1]; the published GAN data are not mirrored. */
-static mt_tensor *real_batch(struct wgan *w, int64_t step) {
-    static const float mean[3] = {0, 0, 0}, std[3] = {1, 1, 1};
-    int64_t epoch = step / w->per_epoch, at = step % w->per_epoch;
-    int size = w->job->size;
-    if (epoch != w->order_epoch) {
-        mi_epoch_order(w->order, w->job->pub->n, mi_mix(w->job->ctx->seed, mi_hash_text("gan order")), epoch);
-        w->order_epoch = epoch;
-    }
-    mi_batch_fill(w->pixels, w->job->pub, w->order + at * w->batch, NULL, (size_t)w->batch, size, mean, std);
-    mt_tensor *x = mt_from(w->pixels, MT_SHAPE(w->batch, 3, size, size), (mt_spec){MT_F32, MT_CPU, MT_NHWC});
-    return mt_contig(mt_to(x, w->job->ctx->device), MT_NCHW);
+    mi_public_close(&w->pub);
 }
 
 static enum mi_status critic_step(struct wgan *w, struct mi_loop *l) {
     mt_scope *s = mt_scope_begin("critic step");
-    mt_tensor *real = real_batch(w, l->step);
+    mt_tensor *real = mi_public_batch(&w->pub, l->step, MT_NCHW); /* [batch,3,S,S], not mirrored as published */
     mt_tensor *z = mt_randn(MT_SHAPE(w->batch, w->g.z_dim), spec_of(w), stream(w, "gan critic z", l->step));
     bool grad = mt_grad_mode(false);
     mt_tensor *fake = mt_contig(mi_dcgan_g(&w->g, z, true), MT_NCHW);
@@ -205,9 +183,9 @@ enum mi_status mi_wgan_train(struct mi_attack_job *job, mt_archive *out) {
     enum mi_status st = wgan_open(&w, job);
     if (st != MI_OK) goto out;
     int64_t steps = mi_values_int(job->values, "gan_steps");
-    if (steps == 0) steps = mi_values_int(job->values, "gan_epochs") * w.per_epoch;
+    if (steps == 0) steps = mi_values_int(job->values, "gan_epochs") * w.pub.per_epoch;
     struct mi_loop l = {.ctx = job->ctx, .phase = "gan", .unit = "img", .total = steps, .per_step = w.batch,
-                        .steps_per_epoch = w.per_epoch};
+                        .steps_per_epoch = w.pub.per_epoch};
     mi_loop_add_params(&l, "G", w.g.ps);
     mi_loop_add_params(&l, "D", w.d.ps);
     mi_loop_add_opt(&l, "adam_g", w.opt_g);

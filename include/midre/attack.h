@@ -14,6 +14,7 @@ struct mi_attack_job {
     const struct mi_pack_split *pub;       /* public images at `size` */
     int size;                              /* side in px of images the attack makes */
     mt_archive *prior;                     /* invert: the trained prior, opened */
+    mt_archive *students;                  /* invert: the distilled students, opened; NULL when it wants none */
     const int *labels; int n_labels;       /* identities to attack (class indices) */
     int restarts;                          /* images per identity */
 };
@@ -34,6 +35,13 @@ struct mi_attack_desc {
     const char *const *prior_settings;
     /* Trains the prior as a resumable loop and writes it to `out`. */
     enum mi_status (*train_prior)(struct mi_attack_job *job, mt_archive *out);
+    /* Networks distilled from the target with public images (LOMMA): a product of their own, one per target.  Attacks
+     * that share them name the same `students` and the same settings.  NULL = none.  wants_students (may be NULL: always)
+     * says whether these settings need them; train_students writes them to `out`, as resumable loops. */
+    const char *students;
+    const char *const *students_settings;
+    bool (*wants_students)(const struct mi_values *v);
+    enum mi_status (*train_students)(struct mi_attack_job *job, mt_archive *out);
     enum mi_status (*invert)(struct mi_attack_job *job, struct mi_recon *out);
 };
 extern const struct mi_attack_desc *const mi_attack_table[]; /* NULL-terminated; attacks/table.c */

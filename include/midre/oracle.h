@@ -15,6 +15,7 @@ struct mi_oracle *mi_oracle_new(struct mi_model *target, enum mi_access level, c
 void mi_oracle_free(struct mi_oracle *o);
 int mi_oracle_classes(const struct mi_oracle *o);
 int mi_oracle_size(const struct mi_oracle *o);      /* input side in px */
+int mi_oracle_feature_width(const struct mi_oracle *o); /* of the penultimate features, white-box logits */
 int64_t mi_oracle_queries(const struct mi_oracle *o);
 /* Counts into *tally (borrowed) from now on: the stage's count, which checkpoints keep across a resume. */
 void mi_oracle_tally(struct mi_oracle *o, double *tally);
@@ -23,6 +24,9 @@ enum mi_access mi_oracle_access(const struct mi_oracle *o);
 enum mi_status mi_oracle_logits(struct mi_oracle *o, mt_tensor *x, mt_tensor **logits, mt_tensor **features);
 /* Black: probabilities [N,K], detached. */
 enum mi_status mi_oracle_probs(struct mi_oracle *o, mt_tensor *x, mt_tensor **probs);
+/* White: probabilities in training mode, detached: BatchNorm takes the batch's own statistics, dropout is active (the
+ * published GAN training of KedMI).  The target itself stays as it is. */
+enum mi_status mi_oracle_probs_batch(struct mi_oracle *o, mt_tensor *x, mt_tensor **probs);
 /* Label: argmax [N] i64, detached. */
 enum mi_status mi_oracle_labels(struct mi_oracle *o, mt_tensor *x, mt_tensor **labels);
 

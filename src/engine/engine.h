@@ -9,7 +9,7 @@
 #include "midre/train.h"
 #include "midre/view.h"
 
-enum stage_kind { ST_DATA, ST_TARGET, ST_PRIOR, ST_JUDGE, ST_ATTACK, ST_SCORE, ST_KINDS };
+enum stage_kind { ST_DATA, ST_TARGET, ST_PRIOR, ST_STUDENTS, ST_JUDGE, ST_ATTACK, ST_SCORE, ST_KINDS };
 
 /* A step of the run with one product.  Stages that would make the same product are one stage with several cells. */
 struct stage {
@@ -18,7 +18,7 @@ struct stage {
     size_t *cells, n_cells;                        /* indices into spec->cells that need it */
     size_t shown;                                  /* the one of them whose results are being shown */
     struct stage *data, *pub;                      /* inputs, borrowed, NULL where the kind has none: packed images, */
-    struct stage *target, *prior, *judge, *attack; /* and products */
+    struct stage *target, *prior, *students, *judge, *attack; /* and products */
     const char *model, *defense;                   /* borrowed from the spec */
     const struct mi_attack_desc *desc;
     const char *dataset;      /* ST_DATA */
@@ -48,6 +48,8 @@ struct engine {
     size_t n_stages;
     struct mi_model *judge;       /* loaded at its first score */
     const struct stage *judge_of; /* the stage it came from */
+    json_t *shortened;            /* run.minutes: settings made smaller, "section.key" -> {value, of}; budget.c */
+    double began;                 /* mi_clock() of this session's start */
     struct mi_score_view *scores; /* per cell: what the trade-off needs; cell == NULL until scored */
 };
 
@@ -62,8 +64,8 @@ struct stage_ops {
     /* After the product is there, fresh or cached: results in memory, pictures and numbers in the journal. */
     enum mi_status (*show)(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *facts);
 };
-extern const struct stage_ops stage_data_ops, stage_target_ops, stage_prior_ops, stage_judge_ops, stage_attack_ops,
-    stage_score_ops;
+extern const struct stage_ops stage_data_ops, stage_target_ops, stage_prior_ops, stage_students_ops, stage_judge_ops,
+    stage_attack_ops, stage_score_ops;
 const struct stage_ops *stage_ops_of(enum stage_kind kind);
 
 /* ---- plan.c: stages of a spec, in the order they run ---- */
@@ -98,6 +100,16 @@ enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx 
 /* The section that holds the stage's recipe. */
 const struct mi_values *classifier_section(const struct engine *e, const struct stage *s);
 
+/* ---- stage_trial.c: the first steps of a stage, to time them; `folder` may be written to ---- */
+enum mi_status stage_trial(struct engine *e, struct stage *s, struct mi_ctx *ctx, const char *folder);
+
+/* ---- budget.c: a run that may take [run] minutes ---- */
+/* Settles epochs or iterations of a stage before its fingerprint; nothing without [run] minutes. */
+enum mi_status budget_settle(struct engine *e, struct stage *s);
+/* What was made shorter, for the row: "judge.epochs 4 of 30; ..."; "" = nothing.  Caller frees. */
+char *budget_note(const struct engine *e, const struct stage *score);
+bool budget_quick(const struct engine *e);
+
 /* ---- score_events.c: a stored score as journal events ---- */
 enum mi_status score_publish(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *score);
 
@@ -109,7 +121,9 @@ void load_stop(struct load *l);
 int run_command(int argc, char **argv);
 int catalogue_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
-int convert_command(int argc, char **argv);
+int recognise_command(int argc, char **argv);
+int describe_command(int argc, char **argv);
 int preview_command(int argc, char **argv);
+int convert_command(int argc, char **argv);
 
 #endif

@@ -48,6 +48,7 @@ void mi_oracle_free(struct mi_oracle *o) {
 
 int mi_oracle_classes(const struct mi_oracle *o) { return o->target->classes; }
 int mi_oracle_size(const struct mi_oracle *o) { return o->target->size; }
+int mi_oracle_feature_width(const struct mi_oracle *o) { return o->target->feature_width; }
 int64_t mi_oracle_queries(const struct mi_oracle *o) { return (int64_t)*o->queries; }
 void mi_oracle_tally(struct mi_oracle *o, double *tally) { o->queries = tally; }
 enum mi_access mi_oracle_access(const struct mi_oracle *o) { return o->level; }
@@ -100,4 +101,26 @@ enum mi_status mi_oracle_probs(struct mi_oracle *o, mt_tensor *x, mt_tensor **pr
 
 enum mi_status mi_oracle_labels(struct mi_oracle *o, mt_tensor *x, mt_tensor **labels) {
     return ask_detached(o, MI_ACCESS_LABEL, x, labels);
+}
+
+/* Running statistics move in a forward pass in training mode; they are put back so that the target stays frozen. */
+enum mi_status mi_oracle_probs_batch(struct mi_oracle *o, mt_tensor *x, mt_tensor **probs) {
+    struct mi_params *ps = o->target->params;
+    mt_tensor **held = mi_calloc((size_t)(ps->n > 0 ? ps->n : 1), sizeof(mt_tensor *));
+    *probs = NULL;
+    if (!held) return MI_E_NOMEM;
+    struct mi_forward_out out = {0};
+    mt_scope *s = mt_scope_begin("oracle");
+    bool grad = mt_grad_mode(false);
+    for (int i = 0; i < ps->n; i++) held[i] = ps->item[i].role == MI_BUFFER ? mt_clone(ps->item[i].t) : NULL;
+    o->target->train = true;
+    enum mi_status st = ask(o, MI_ACCESS_WHITE, x, &out);
+    o->target->train = false;
+    for (int i = 0; i < ps->n; i++)
+        if (held[i]) mt_copy_(ps->item[i].t, held[i]);
+    if (st == MI_OK) *probs = mt_pass(mt_softmax(out.logits, 1));
+    mt_grad_mode(grad);
+    free(held);
+    enum mi_status end = mt_scope_end(s);
+    return st != MI_OK ? st : end;
 }

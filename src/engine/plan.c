@@ -1,8 +1,8 @@
 /* src/engine/plan.c - from a spec to the list of stages, each distinct product once, in the order they run.
  *
- * Cells are walked in order and ask for what they need: images, target, prior, attack, judge, score.  A stage whose
- * fingerprint is already in the list is shared, so ten cells train one judge, and two attacks with the same prior train
- * one GAN.  The order is that of first need: the first row of the table is complete as early as it can be.
+ * Cells are walked in order and ask for what they need: images, target, prior, students, attack, judge, score.  A stage
+ * whose fingerprint is already in the list is shared, so ten cells train one judge, and two attacks with the same prior
+ * train one GAN.  The order is that of first need: the first row of the table is complete as early as it can be.
  *
  * A fingerprint covers the stage's settings, its inputs' fingerprints, the seed, the arithmetic and the kind of device;
  * it leaves out threads, reporting and paths (files count by content).  Before the images are packed their part of it
@@ -17,6 +17,7 @@
 static const struct stage_ops *const ops[ST_KINDS] = {
     [ST_DATA] = &stage_data_ops,   [ST_TARGET] = &stage_target_ops, [ST_PRIOR] = &stage_prior_ops,
     [ST_JUDGE] = &stage_judge_ops, [ST_ATTACK] = &stage_attack_ops, [ST_SCORE] = &stage_score_ops,
+    [ST_STUDENTS] = &stage_students_ops,
 };
 const struct stage_ops *stage_ops_of(enum stage_kind kind) {
     return ops[kind];
@@ -63,6 +64,7 @@ enum mi_status plan_fingerprint(const struct engine *e, struct stage *s) {
     hash_input(h, "public", s->pub);
     hash_input(h, "target", s->target);
     hash_input(h, "prior", s->prior);
+    hash_input(h, "students", s->students);
     hash_input(h, "judge", s->judge);
     hash_input(h, "attack", s->attack);
     struct mi_fingerprint fp = mi_hasher_done(h);
@@ -169,6 +171,23 @@ static struct stage *need_prior(struct engine *e, const struct stage *attack, si
     return need(e, p, cell);
 }
 
+/* Shared by the attacks on one target that distil in the same way. */
+static struct stage *need_students(struct engine *e, const struct stage *attack, size_t cell) {
+    const struct stage *t = attack->target;
+    struct stage d = {.kind = ST_STUDENTS, .data = attack->data, .pub = attack->pub, .size = attack->size};
+    d.desc = attack->desc;
+    d.target = attack->target;
+    d.id = mi_format("students.%s.%s.%s", d.desc->students, t->model, t->defense);
+    d.title = mi_format("Students of %s, %s", t->model, t->defense);
+    return need(e, d, cell);
+}
+
+static bool wants_students(const struct engine *e, const struct mi_attack_desc *a) {
+    if (!a->students) return false;
+    const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_ATTACK, a->info.name);
+    return !a->wants_students || (v && a->wants_students(v));
+}
+
 static struct stage *need_judge(struct engine *e, size_t cell) {
     const struct mi_values *v = e->spec->section[MI_SEC_JUDGE];
     const struct mi_model_desc *m = mi_model_find(mi_values_text(v, "model"));
@@ -208,6 +227,7 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     if (!a.target) return mi_error_status();
     if (*public_name && !(a.pub = need_data(e, public_name, size, true, i))) return mi_error_status();
     if (attack->prior && !(a.prior = need_prior(e, &a, i))) return mi_error_status();
+    if (wants_students(e, attack) && !(a.students = need_students(e, &a, i))) return mi_error_status();
     a.id = mi_format("attack.%s.%s.%s", c->model, c->defense, c->attack);
     a.title = mi_format("Attack %s on %s, %s", c->attack, c->model, c->defense);
     struct stage s = {.kind = ST_SCORE,
@@ -230,6 +250,7 @@ static void want(struct stage *s) {
     want(s->pub);
     want(s->target);
     want(s->prior);
+    want(s->students);
     want(s->judge);
     want(s->attack);
 }
@@ -238,7 +259,8 @@ static void want(struct stage *s) {
 static enum mi_status mark_wanted(struct engine *e, const char *until) {
     bool known = !until;
     for (int k = 0; k < ST_KINDS; k++) known = known || strcmp(ops[k]->word, until) == 0;
-    if (!known) return mi_fail(MI_E_USAGE, "--until %s: must be data, target, judge, prior, attack or score", until);
+    if (!known)
+        return mi_fail(MI_E_USAGE, "--until %s: must be data, target, judge, prior, students, attack or score", until);
     for (size_t i = 0; i < e->n_stages; i++)
         if (!until || strcmp(ops[e->stages[i]->kind]->word, until) == 0) want(e->stages[i]);
     return MI_OK;

@@ -81,6 +81,10 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
         job.prior = graph_archive(e, s->prior, "prior.safetensors");
         if (!job.prior) st = mi_error_status();
     }
+    if (st == MI_OK && s->students) {
+        job.students = graph_archive(e, s->students, "students.safetensors");
+        if (!job.students) st = mi_error_status();
+    }
     if (st == MI_OK) {
         job.oracle = mi_oracle_new(target.model, s->desc->access, s->desc->info.name);
         if (job.oracle)
@@ -97,6 +101,7 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     }
     mi_oracle_free(job.oracle);
     if (job.prior) mt_archive_close(job.prior);
+    if (job.students) mt_archive_close(job.students);
     if (target.model) classifier_close(&target);
     ctx->tally = NULL;
     free(labels);

@@ -1,0 +1,70 @@
+/* src/engine/stage_students.c - networks an attacker distils from a target with public images (model augmentation).
+ *
+ * A product between target and attack: one per target and way of distilling, shared by the attacks that name the same
+ * students and the same settings of them.  What they are and how they learn is the attack's affair; this file gives it
+ * the oracle, the public images and a place to write.  Files named in the settings count by content. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+
+static bool listed(const char *name, const char *const *list) {
+    for (; list && *list; list++)
+        if (strcmp(*list, name) == 0) return true;
+    return false;
+}
+
+static enum mi_status identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
+    const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name);
+    if (!v) return mi_error_status();
+    mi_hasher_text(h, "students", s->desc->students);
+    const char *others[256]; /* plan_hash_settings takes the names to leave out */
+    size_t n = 0;
+    for (const struct mi_setting *t = mi_values_settings(v); t && t->name; t++)
+        if (!listed(t->name, s->desc->students_settings) && n < 255) others[n++] = t->name;
+    others[n] = NULL;
+    return plan_hash_settings(h, v, others);
+}
+
+static enum mi_status train(struct mi_attack_job *job, const struct stage *s) {
+    char *path = mi_product_work_file(job->ctx->product, "students.safetensors");
+    mt_archive *out = path ? mt_archive_create(path) : NULL;
+    free(path);
+    if (!out) return mi_error_status();
+    enum mi_status st = s->desc->train_students(job, out);
+    if (st == MI_OK) return mt_archive_close(out);
+    mt_archive_abort(out);
+    return st;
+}
+
+static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts) {
+    struct classifier target = {0};
+    double queries = 0;
+    const struct stage *images = s->pub ? s->pub : s->data;
+    struct mi_attack_job job = {.ctx = ctx,
+                                .size = s->size,
+                                .pub = &images->images.split[MI_PUBLIC],
+                                .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name)};
+    if (job.pub->n == 0)
+        return mi_fail(MI_E_MISSING, "%s has no public images for the attacker; name some with [data] public",
+                       images->dataset);
+    ctx->tally = &queries;
+    enum mi_status st = classifier_open(e, s->target, &target);
+    if (st == MI_OK) {
+        job.oracle = mi_oracle_new(target.model, s->desc->access, s->desc->info.name);
+        if (job.oracle)
+            mi_oracle_tally(job.oracle, &queries);
+        else
+            st = mi_error_status();
+    }
+    if (st == MI_OK) st = train(&job, s);
+    mi_oracle_free(job.oracle);
+    if (target.model) classifier_close(&target);
+    ctx->tally = NULL;
+    json_object_set_new(facts, "queries", json_real(queries));
+    json_object_set_new(facts, "students", json_string(s->desc->students));
+    json_object_set_new(facts, "public_images", json_integer((json_int_t)job.pub->n));
+    return st;
+}
+
+const struct stage_ops stage_students_ops = {.word = "students", .product = true, .identity = identity, .work = work};
