@@ -17,7 +17,7 @@
 #include "attacks/rlb_agents.h"
 #include "attacks/wgan.h"
 
-enum { SEGMENT = 1024 }; /* steps of replay in one file */
+enum { SEGMENT = 256 }; /* steps of replay in one file */
 enum { CRITIC_ONE, CRITIC_TWIN, CRITIC_INDEPENDENT };
 enum { ENTROPY_PUBLISHED, ENTROPY_TEXTBOOK };
 
