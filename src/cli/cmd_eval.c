@@ -55,9 +55,10 @@ static enum mi_status eval(struct cli *c) {
 const struct cli_command cli_cmd_eval = {
     .name = "eval",
     .args = "FILE --model NAME --data NAME [section.key=value ...]",
-    .brief = "Measure the accuracy of a checkpoint (.safetensors)",
+    .brief = "Measure the accuracy of a checkpoint",
     .help =
-        "Loads the file strictly (every tensor must fit the architecture) and tests it on the private test photos.  "
+        "Loads the file (safetensors or torch.save, told apart by content; nothing in it is executed) strictly: every "
+        "tensor must fit the architecture; and tests it on the private test photos.  "
         "To attack it, put the same file into a spec as target.checkpoint and `midre run` that.",
     .options = options,
     .min_args = 1,
