@@ -1,9 +1,10 @@
 /* src/train/train.c - training a classifier, with or without defenses, as one resumable loop.
  *
  * One step: defenses' step hook -> batch, from the usual sampler or a defense's -> batch hook (MIDRE erases here) ->
- * forward, composed loss, backward, or a defense's way to gradients -> before_step -> optimiser.  Everything random in it comes from (seed, purpose, step), so a step done again after a kill is the same
- * step.  At the end of an epoch the whole test split is evaluated; with keep = best the weights of the best epoch are
- * held aside, registered with the loop like everything else that lives on.
+ * forward, composed loss, backward, or a defense's way to gradients -> before_step -> optimiser.  Everything random in
+ * it comes from (seed, purpose, step), so a step done again after a kill is the same step.  At the end of an epoch the
+ * whole test split is evaluated; with keep = best the weights of the best epoch are held aside, registered with the
+ * loop like everything else that lives on.
  *
  * Curves: loss/train, acc/train and lr per step (means over buckets), loss/test and acc/test per epoch; accuracies in
  * percent.  Owns: optimiser, feeder, best weights.  Borrows: model, dataset, recipe, defenses. */
