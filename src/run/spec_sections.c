@@ -73,9 +73,9 @@ static const struct mi_setting data_settings[] = {
     {.name = "eval_every", .type = MI_INT, .def = "1", .min = 1, .max = 100000, .unit = "epochs",                      \
      .help = "Epochs between tests; the last epoch is always tested"},                                                 \
     {.name = "init", .type = MI_PATH, .def = "",                                                                       \
-     .help = "Weights to start training from (.safetensors); empty starts from random ones"},               \
+     .help = "Weights to start training from (safetensors, torch.save); empty: random ones"},               \
     {.name = "checkpoint", .type = MI_PATH, .def = "",                                                                 \
-     .help = "Finished weights to use instead of training (.safetensors)"}
+     .help = "Finished weights to use instead of training (safetensors or torch.save)"}
 
 static const struct mi_setting target_settings[] = {
     {.name = "model", .type = MI_TEXT, .def = "quick", .help = "Architectures to attack, comma separated"},
