@@ -170,14 +170,27 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* Runs the hook once on `before` and leaves the result in `after` (NCHW). */
+/* The photo hook on every image of `before`; px [N,S,S,3]. */
+static void run_input(struct mi_defense *d, float *px, int64_t step) {
+    static const float none[3] = {0, 0, 0}, one[3] = {1, 1, 1};
+    for (int i = 0; i < N; i++) {
+        struct mi_photo p = {.px = px + (size_t)i * 3 * S * S, .size = S, .index = index_of[i], .step = step,
+                             .seed = 11, .frame = {0, 0, S, S, false}, .mean = none, .std = one};
+        for (int k = 0; k < 3 * S * S; k++) p.px[k] = before[(size_t)i * 3 * S * S + (size_t)(k % 3 * S * S + k / 3)];
+        assert_int_equal(d->desc->input(d, &p), MI_OK);
+    }
+}
+
+/* Runs the hooks once on `before` and leaves the result in `after` (NCHW). */
 static void erase(const char *text, mt_layout_t layout, int64_t step) {
     struct mi_values *v = values(text);
     struct mi_defense d = {.desc = mi_defense_find("midre"), .values = v};
     d.state = calloc(1, d.desc->state_size);
     assert_int_equal(d.desc->prepare(&d, &toy->model), MI_OK);
     mt_scope *s = mt_scope_begin("test");
-    mt_tensor *x = mt_contig(mt_from(before, MT_SHAPE(N, 3, S, S), MT_SPEC_F32), layout);
+    static float px[PIXELS];
+    run_input(&d, px, step);
+    mt_tensor *x = mt_contig(mt_from(px, MT_SHAPE(N, 3, S, S), (mt_spec){MT_F32, MT_CPU, MT_NHWC}), layout);
     struct mi_batch b = {.x = x, .index = index_of, .n = N, .size = S, .step = step, .epoch = step, .seed = 11,
                          .model = &toy->model};
     assert_int_equal(d.desc->batch(&d, &b), MI_OK);
