@@ -14,6 +14,9 @@ import torchvision
 from torch import nn
 import torch.nn.functional as F
 
+import inceptions
+import references
+
 BN = nn.BatchNorm2d
 
 
@@ -96,13 +99,14 @@ class IR(nn.Module):
 
 class ResNet(nn.Module):
     """torchvision's network, opened before its last layer; keys stay torchvision's."""
-    def __init__(self, name, classes):
+    def __init__(self, name, classes, head='fc'):
         super().__init__()
         self.net = getattr(torchvision.models, name)(num_classes=classes)
+        self.head = head
 
     def forward(self, x):
         seen = []
-        hook = self.net.fc.register_forward_pre_hook(lambda m, a: seen.append(a[0]))
+        hook = getattr(self.net, self.head).register_forward_pre_hook(lambda m, a: seen.append(a[0]))
         logits = self.net(x)
         hook.remove()
         return seen[0], logits, []
@@ -114,7 +118,7 @@ class ResNet(nn.Module):
         return self.net.named_parameters(*a, **k)
 
 
-# name: (builder, size, gain, first weight, head weight, first BN, last BN, has a key file, has forward numbers)
+# name: (builder, size, gain, first weight, head weight, first BN, last BN, has a key file, has forward numbers: 2 = eval)
 NETS = {
     'resnet18': (lambda: ResNet('resnet18', 1000), 224, 1.25, 'conv1', 'fc', 'bn1', 'layer4.1.bn2', 1, 1),
     'resnet50': (lambda: ResNet('resnet50', 1000), 224, 1.0, 'conv1', 'fc', 'bn1', 'layer4.2.bn3', 0, 1),
@@ -127,7 +131,19 @@ NETS = {
                   'feature.input_layer.1', 'output_layer.4', 0, 1),
     'facenet112': (lambda: IR(1000, 112, (3, 4, 14, 3), True), 112, 0.5, 'feature.input_layer.0', 'fc_layer',
                    'feature.input_layer.1', 'feature.body.23.res_layer.4', 1, 1),
+    'densenet121': (lambda: ResNet('densenet121', 1000, 'classifier'), 96, 1.5, 'features.conv0', 'classifier',
+                    'features.norm0', 'features.norm5', 0, 1),
+    'densenet169': (lambda: ResNet('densenet169', 1000, 'classifier'), 64, 1.5, 'features.conv0', 'classifier',
+                    'features.norm0', 'features.norm5', 0, 1),
+    'resnest101': (lambda: references.ResNeSt(1000), 96, 1.0, 'conv1.0', 'fc', 'conv1.1', 'layer4.2.bn3', 0, 1),
+    'resnet50_mirror': (lambda: references.Mirror(1000), 96, 1.0, 'conv1_7x7_s2', 'classifier', 'conv1_7x7_s2_bn',
+                        'conv5_3_1x1_increase_bn', 0, 1),
 }
+for b in range(3):
+    NETS['efficientnet_b%d' % b] = (lambda b=b: references.LommaNet('efficientnet_b%d' % b, 1000), 64, 1.5,
+                                    'feature.0.0.0', 'fc_layer', 'feature.0.0.1', 'feature.0.8.1', 0, 1)
+
+NETS.update(inceptions.NETS)
 
 
 def units(key, n):
@@ -140,17 +156,19 @@ def units(key, n):
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
-    return torch.from_numpy((z >> np.uint64(11)).astype(np.float64) * 2.0 ** -53 * 2 - 1)
+    u = (z >> np.uint64(11)).astype(np.float64) * 2.0 ** -53 * 2 - 1
+    return torch.frombuffer(bytearray(u.tobytes()), dtype=torch.float64)
 
 
 def fill(net, gain):
     for key, t in net.state_dict().items():
         last = key.rsplit('.', 1)[-1]
-        if last == 'num_batches_tracked':
-            t.zero_()
+        if last in ('num_batches_tracked', 'relative_position_index'):
+            if last == 'num_batches_tracked': t.zero_()
             continue
         u = units(key, t.numel()).reshape(t.shape)
-        if last == 'running_mean': v = 0.1 * u
+        if last == 'relative_position_bias_table': v = 0.5 * u
+        elif last == 'running_mean': v = 0.1 * u
         elif last == 'running_var': v = 1 + 0.25 * u
         elif t.dim() >= 2: v = gain * (3.0 / (t.numel() / t.shape[0])) ** 0.5 * u
         elif last == 'weight': v = 1 + 0.25 * u
@@ -169,7 +187,8 @@ def measure(name, variant, dtype, layout=torch.contiguous_format):
     x = units('input', n * 3 * size * size).reshape(n, 3, size, size).to(dtype).to(memory_format=layout).requires_grad_(True)
     f, logits, hidden = net(x)
     classes = logits.shape[1]
-    loss = F.cross_entropy(logits, torch.tensor([(37 * i + 11) % classes for i in range(n)]))
+    y, aux = torch.tensor([(37 * i + 11) % classes for i in range(n)]), getattr(net, 'aux', None)
+    loss = F.cross_entropy(logits, y) if aux is None else F.cross_entropy(logits, y) + F.cross_entropy(aux, y)
     loss.backward()
     norm = lambda t: t.detach().double().norm().item()
     grads = {k: norm(p.grad) for k, p in net.named_parameters() if p.grad is not None}
@@ -177,6 +196,7 @@ def measure(name, variant, dtype, layout=torch.contiguous_format):
     out += [('logits_sum', logits.detach().double().sum().item()), ('logits_l2', norm(logits)),
             ('feature_dim', f.shape[1]), ('feature_l2', norm(f))]
     out += [('hidden%d_l2' % i, norm(h)) for i, h in enumerate(hidden)]
+    out += [] if aux is None else [('aux_logits_l2', norm(aux))]
     out += [('loss', loss.item()), ('grad_input_l2', norm(x.grad)),
             ('grad_l2 %s.weight' % first, grads[first + '.weight']),
             ('grad_l2 %s.weight' % head, grads[head + '.weight']),
@@ -212,13 +232,13 @@ def main():
             rows.append('%d\t%s\t%d\t%s\t%s\t%s' % (i, 'buffer' if p is None else 'param',
                                                     p is not None and p.requires_grad, dtype, shape, key))
         if NETS[name][7] is not None:
-            summary.append('%s\t1000\t%d\t%d\t%d\t%s' % (name, NETS[name][1], len(rows),
+            summary.append('%s\t%d\t%d\t%d\t%d\t%s' % (name, list(params.values())[-1].shape[0], NETS[name][1], len(rows),
                                                         sum(p.numel() for p in params.values()), digest.hexdigest()))
         if NETS[name][7]:
             with open('%s/%s.keys.tsv' % (out_dir, name), 'w') as f:
                 f.write('# state_dict of %s at 1000 classes, in order\n# index\tkind\ttrainable\tdtype\tshape\tkey\n' % name)
                 f.write('\n'.join(rows) + '\n')
-        for variant in ('eval', 'train') if NETS[name][8] else ():
+        for variant in {0: (), 1: ('eval', 'train'), 2: ('eval',)}[NETS[name][8]]:
             n, size, classes, gain, exact = measure(name, variant, torch.float64)
             single = float32_runs(name, variant)
             for i, (q, v) in enumerate(exact):

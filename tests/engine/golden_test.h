@@ -18,11 +18,11 @@
 
 #define GOLDEN "tests/golden/"
 
-/* NAME or NAME,SETTING=VALUE..., with what is random in training (dropout, stochastic depth) at the given share. */
-static struct mi_model *model_new(const char *name, int classes, int size, double drop) {
+/* Of NAME or NAME,SETTING=VALUE..., with what is random in training (dropout, stochastic depth) at the given share. */
+static struct mi_values *values_of(const char *name, double drop, const struct mi_model_desc **desc) {
     char text[128], *setting = text;
     snprintf(text, sizeof text, "%s", name);
-    const struct mi_model_desc *d = mi_model_find(strsep(&setting, ","));
+    const struct mi_model_desc *d = *desc = mi_model_find(strsep(&setting, ","));
     assert_non_null(d);
     struct mi_values *v = d->info.settings ? mi_values_new(d->info.name, d->info.settings) : NULL;
     for (const struct mi_setting *s = d->info.settings; s && s->name; s++) {
@@ -34,6 +34,12 @@ static struct mi_model *model_new(const char *name, int classes, int size, doubl
         const char *key = strsep(&one, "=");
         assert_int_equal(mi_values_set(v, key, one), MI_OK);
     }
+    return v;
+}
+
+static struct mi_model *model_new(const char *name, int classes, int size, double drop) {
+    const struct mi_model_desc *d;
+    struct mi_values *v = values_of(name, drop, &d);
     struct mi_model *m = mi_model_new(d->info.name, v, classes, size, MT_CPU, 7);
     if (!m) fail_msg("%s: %s", name, mi_error_text());
     mi_values_free(v);
