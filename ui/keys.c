@@ -54,6 +54,7 @@ static const struct mi_key table[] = {
     {MI_SCR_RUNS, MI_ACT_RESUME, {'r'}, "r", "resume a stopped or broken run", "resume"},
     {MI_SCR_RUNS, MI_ACT_STOP, {'x'}, "x", "stop the run (asks)", "stop"},
     {MI_SCR_RUNS, MI_ACT_OPEN, {'o'}, "o", "edit its experiment in Setup", "setup"},
+    {MI_SCR_RUNS, MI_ACT_CHECK, {'c'}, "c", "check a checkpoint file (on the data of Setup)", "check"},
     {MI_SCR_RUNS, MI_ACT_DELETE, {'D'}, "D", "delete the run's folder (type its number)", "delete"},
     /* Log */
     {MI_SCR_LOG, MI_ACT_FOLLOW, {' '}, "Space", "follow the newest line", "follow"},

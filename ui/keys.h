@@ -52,6 +52,7 @@ enum mi_act {
     MI_ACT_LOG_AXIS,
     MI_ACT_FREEZE,
     MI_ACT_CHECKPOINT,
+    MI_ACT_CHECK,
     MI_ACT_STOP,
     MI_ACT_LEAVE,
     MI_ACT_PAUSE,

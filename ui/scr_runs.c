@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "midre/check.h"
 #include "ui/screen.h"
 
 struct line { /* what is known of one run */
@@ -189,6 +190,29 @@ static void ask_delete(struct mi_ui *ui, int run) {
     ui->popup.number = run;
 }
 
+/* A file somebody handed over: recognised, then run like any experiment, on the photos that Setup names. */
+static void check_done(struct mi_ui *ui, int key, const char *text) {
+    if (key != '\n' || !*text) return;
+    struct mi_check_facts f;
+    struct mi_check c = {
+        .file = text, .base = ui->spec, .data = mi_values_text(ui->spec->section[MI_SEC_DATA], "name")};
+    struct mi_spec *spec = mi_check_recognise(&c, &f) == MI_OK ? mi_check_spec(&c, &f) : NULL;
+    mi_check_facts_free(&f);
+    if (!spec) {
+        mi_ui_say_error(ui);
+        return;
+    }
+    mi_ui_set_spec(ui, spec);
+    mi_ui_launch(ui);
+}
+
+static void ask_check(struct mi_ui *ui) {
+    char text[160];
+    snprintf(text, sizeof text, "File of weights, trained on %.40s (Setup's data); recognised, measured, attacked for 5 min:",
+             mi_values_text(ui->spec->section[MI_SEC_DATA], "name"));
+    mi_popup_line(ui, "Check a checkpoint", text, "", check_done);
+}
+
 static void open_in_setup(struct mi_ui *ui, int run) {
     char *path = mi_run_file(ui->ws, run, "spec.ini");
     struct mi_spec *spec = path ? mi_spec_load(path, NULL, 0) : NULL;
@@ -234,6 +258,9 @@ static unsigned runs_act(struct mi_ui *ui, enum mi_act act) {
         break;
     case MI_ACT_OPEN:
         if (run) open_in_setup(ui, run);
+        break;
+    case MI_ACT_CHECK:
+        ask_check(ui);
         break;
     case MI_ACT_DELETE:
         if (run) ask_delete(ui, run);

@@ -19,6 +19,13 @@
 #include "midre/nn.h"
 #include "midre/workspace.h"
 
+/* A few steps only to see how long they take: the first loop ends with MI_STOPPED after them, without checkpoints. */
+struct mi_trial {
+    int64_t steps;                /* to time, after one that warms up */
+    int64_t total;                /* result: steps the loop would have */
+    double seconds;               /* result: of one step; 0 = nothing was timed */
+};
+
 /* What a stage hands to whatever it runs: where to report, where to checkpoint, what machine to use. */
 struct mi_ctx {
     struct mi_journal *journal;
@@ -31,6 +38,8 @@ struct mi_ctx {
     double checkpoint_every;      /* seconds; 0 = every step (tests) */
     double report_every;          /* seconds between progress lines */
     struct mi_curves *curves;     /* of the running stage (graph.c); NULL: the loop's curves are not kept */
+    struct mi_trial *trial;       /* NULL: real work */
+    int parts;                    /* result of a training: parts a batch was computed in, 0 or 1 = whole */
     double *tally;                /* a count over the whole stage (oracle queries), kept in checkpoints; may be NULL */
 };
 

@@ -36,6 +36,8 @@ struct mi_score_view {                       /* one table row; NAN = not measure
     double acc, attacc, attacc_std, top5, top5_std, knn, tradeoff, judge_acc, target_judged; bool overpriced; /* "OP" */
     double fid, delta_eval, delta_face, queries;
     int64_t seed; int identities, images, resolution; bool synthetic;
+    bool quick;   /* from a run that was shortened to a time */
+    char *note;   /* what is unusual about how it came about; may be NULL */
 };
 struct mi_log_view { double at; char level; char *text; };                      /* level 'i' 'w' 'e' */
 

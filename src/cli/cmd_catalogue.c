@@ -77,9 +77,33 @@ enum mi_status cli_catalogue(struct cli *c, enum mi_kind kind) {
     return MI_OK;
 }
 
+/* `models show X` ends with what the engine measures of the network itself. */
 static enum mi_status models(struct cli *c) {
-    return cli_catalogue(c, MI_KIND_MODEL);
+    int words = c->n_args, first = words > 0 && (!strcmp(c->args[0], "show") || !strcmp(c->args[0], "list"));
+    if (words > first + 1) c->n_args = first + 1;
+    enum mi_status st = cli_catalogue(c, MI_KIND_MODEL);
+    if (st != MI_OK || words <= first) return st;
+    char **args = mi_calloc((size_t)words + 8, sizeof *args);
+    if (!args) return MI_E_NOMEM;
+    int n = 0;
+    args[n++] = (char *)"describe";
+    for (int i = first; i < words; i++) args[n++] = c->args[i];
+    static const char *const passed[][2] = {{"size", "--size"}, {"classes", "--classes"}};
+    for (size_t i = 0; i < 2; i++)
+        if (cli_value(c, passed[i][0])) {
+            args[n++] = (char *)(uintptr_t)passed[i][1];
+            args[n++] = (char *)(uintptr_t)cli_value(c, passed[i][0]);
+        }
+    putchar('\n');
+    st = cli_engine_exec(args);
+    free(args);
+    return st;
 }
+static const struct cli_option model_options[] = {
+    {"size", 0, "PX", "With show: side of the inputs (the native one)"},
+    {"classes", 0, "N", "With show: people the head tells apart (1000)"},
+    CLI_OPTION_END,
+};
 static enum mi_status attacks(struct cli *c) {
     return cli_catalogue(c, MI_KIND_ATTACK);
 }
@@ -91,8 +115,9 @@ static enum mi_status metrics(struct cli *c) {
 }
 
 const struct cli_command cli_cmd_models = {.name = "models",
-                                           .args = "[show NAME]",
-                                           .max_args = 2,
+                                           .args = "[show NAME [key=value ...]]",
+                                           .max_args = -1,
+                                           .options = model_options,
                                            .exec = models,
                                            .brief = "List architectures, or explain one with its settings"};
 const struct cli_command cli_cmd_attacks = {.name = "attacks",

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "midre/recognise.h"
 
 const struct mi_values *classifier_section(const struct engine *e, const struct stage *s) {
     return e->spec->section[s->kind == ST_JUDGE ? MI_SEC_JUDGE : MI_SEC_TARGET];
@@ -62,25 +63,44 @@ enum mi_status classifier_open(const struct engine *e, const struct stage *s, st
     return st;
 }
 
-/* The prefix that other programs put before every name, found by looking for our first tensor. */
-static const char *wrapping(const struct mi_params *ps, const mt_archive *a) {
-    static const char *const known[] = {"", "module.", "model.", "state_dict.", "state_dict.module."};
-    char name[512];
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        snprintf(name, sizeof(name), "%s%s", known[i], ps->item[0].name);
-        if (mt_archive_has(a, name)) return known[i];
+/* Weights that do not fit: the first error stays, with a guess what they are of in front of it. */
+static enum mi_status guess(const struct mi_model *m, const mt_archive *a, const char *path) {
+    char *reason = mi_strdup(mi_error_text());
+    enum mi_status st = mi_error_status();
+    struct mi_recognition r;
+    mi_error_clear();
+    if (!reason || mi_recognise(a, &(struct mi_wish){0}, &r) != MI_OK) {
+        mi_error_clear();
+        mi_fail(st, "%s", reason ? reason : "out of memory");
+    } else {
+        const struct mi_candidate *c = &r.best[0];
+        bool other = c->desc != m->desc || c->classes != m->classes || c->size != m->size;
+        if (c->fits && other)
+            mi_fail(st, "the file is a %s of %d classes at %d px, not a %s of %d at %d px: %s", c->desc->info.name,
+                    c->classes, c->size, m->desc->info.name, m->classes, m->size, reason);
+        else if (c->desc != m->desc && c->likeness > 0.5)
+            mi_fail(st, "the file is more like a %s than a %s: %s", c->desc->info.name, m->desc->info.name, reason);
+        else
+            mi_fail(st, "%s", reason);
+        mi_recognition_free(&r);
     }
-    return "";
+    free(reason);
+    return mi_fail_context("checkpoint %s", path);
 }
 
-static enum mi_status load_finished(struct mi_ctx *ctx, struct mi_model *m, const char *path,
+static enum mi_status load_finished(struct mi_ctx *ctx, struct mi_model *m, const char *path, bool free_head,
                                     const struct mi_pack_split *test, double *acc) {
+    bool kept = false;
     mt_archive *a = mt_archive_open(path);
     if (!a) return mi_error_status();
-    enum mi_status st = mi_params_load(m->params, a, wrapping(m->params, a));
+    enum mi_status st = mi_params_load_found(m->params, a, free_head ? m->desc->head : NULL, &kept);
+    if (st == MI_E_INPUT) st = guess(m, a, path);
     mt_archive_close(a);
-    if (st != MI_OK) return mi_fail_context("checkpoint %s", path);
+    if (st != MI_OK) return st;
     mi_ctx_log(ctx, "info", "%s: finished weights from %s", ctx->stage, path);
+    if (kept)
+        mi_ctx_log(ctx, "warn", "%s: the file's head does not fit %d people; it is random now, accuracies mean nothing",
+                   ctx->stage, m->classes);
     double loss = 0;
     m->train = false;
     MI_TRY(mi_eval_accuracy(m, test, 64, acc, &loss));
@@ -156,7 +176,8 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
     MI_TRY(classifier_build(e, s, &c));
     enum mi_status st = MI_OK;
     if (*finished) {
-        st = load_finished(ctx, c.model, finished, &s->data->images.split[MI_TEST], &acc);
+        bool free_head = s->kind == ST_TARGET && mi_values_bool(section, "head_may_differ");
+        st = load_finished(ctx, c.model, finished, free_head, &s->data->images.split[MI_TEST], &acc);
     } else {
         if (*init) st = start_from(ctx, c.model, init);
         if (st == MI_OK)
@@ -166,6 +187,7 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
     classifier_close(&c);
     if (st != MI_OK) return st;
     json_object_set_new(facts, "acc", json_real(acc));
+    if (ctx->parts > 1) json_object_set_new(facts, "parts", json_integer(ctx->parts));
     json_object_set_new(facts, "epochs", json_integer(*finished ? 0 : r.epochs));
     json_object_set_new(facts, "init", json_string(origin(init, finished)));
     json_object_set_new(facts, "model", json_string(s->model));

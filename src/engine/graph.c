@@ -170,7 +170,8 @@ static enum mi_status run_stage(struct engine *e, struct stage *s) {
                          .report_every = mi_values_real(run, "report_every"),
                          .curves = mi_curves_new()};
     struct mi_product p = {0};
-    enum mi_status st = ctx.curves ? plan_fingerprint(e, s) : MI_E_NOMEM;
+    enum mi_status st = ctx.curves ? budget_settle(e, s) : MI_E_NOMEM;
+    if (st == MI_OK) st = plan_fingerprint(e, s);
     bool product = stage_ops_of(s->kind)->product;
     if (st == MI_OK && product) st = open_product(e, s, &p);
     if (st == MI_OK) st = product ? obtain(e, s, &ctx, &p) : make(e, s, &ctx, &p);

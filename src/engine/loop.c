@@ -134,7 +134,7 @@ static enum mi_status prepare(struct mi_loop *l) {
     if (l->per_step <= 0) l->per_step = 1;
     p->bucket = (l->total + POINTS_PER_PHASE - 1) / POINTS_PER_PHASE;
     if (p->bucket < 1) p->bucket = 1;
-    p->saved_step = -1;
+    p->saved_step = p->first = -1;
     return MI_OK;
 }
 
@@ -203,6 +203,10 @@ static void finish_step(struct mi_loop *l) {
         return;
     }
     l->step++;
+    if (mi_cost_step(l)) {
+        l->status = MI_STOPPED;
+        return;
+    }
     if (l->step % p->bucket != 0 && l->step != l->total) return;
     int64_t step = p->curves->base_step + l->step;
     enum mi_status st = mi_curves_close(p->curves, step, abscissa(l, l->step), l->ctx->journal, l->ctx->stage);

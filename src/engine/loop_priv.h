@@ -14,6 +14,9 @@ struct mi_loop_private {
     int64_t saved_step; /* step of the newest checkpoint, -1 none */
     int slot;           /* checkpoint file to write next: 0 = A, 1 = B */
     double t_report, t_save, t_due;
+    double t_first;     /* when the first step of this session was done */
+    int64_t first;      /* steps done then, -1 none yet */
+    bool told;          /* what the phase will cost */
     double w_time[MI_LOOP_WINDOW]; /* sliding window, ring */
     int64_t w_step[MI_LOOP_WINDOW];
     int w_n, w_at;
@@ -29,5 +32,9 @@ enum mi_status mi_checkpoint_read(struct mi_loop *l, bool *found);
 
 /* A word as part of a file name: letters, digits, '.', '_' and '-' stay, the rest becomes '_'. */
 void mi_file_word(const char *text, char *out, size_t cap);
+
+/* ---- cost.c: how long a phase will take and how much memory, from its first steps ---- */
+/* After each step.  true: a trial has seen enough, the loop must end. */
+bool mi_cost_step(struct mi_loop *l);
 
 #endif

@@ -31,6 +31,8 @@ static const struct {
     {"convert", convert_command, "IN OUT [--half] [--strip PREFIX]   a checkpoint into another format"},
     {"bench", bench_command, "          time real training steps and attacks on this machine"},
     {"preview", preview_command, "SPEC.ini --out FILE.png   draw training photos under a defense"},
+    {"recognise", recognise_command, "FILE [--arch A] [--size PX]   what network a file of weights is of, as JSON"},
+    {"describe", describe_command, "MODEL [--size PX] [--classes N] [key=value ...]   parameters, MACs and memory"},
     {"doctor", doctor_command, "          versions, devices, threads"},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

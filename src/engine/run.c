@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "loop_priv.h"
 
 #ifndef MIDRE_VERSION
 #define MIDRE_VERSION "0"
@@ -164,6 +165,7 @@ static void engine_close(struct engine *e) {
     plan_free(e);
     mi_model_free(e->judge);
     free(e->scores);
+    json_decref(e->shortened);
     mi_control_close(e->control);
     mi_spec_free(e->spec);
     if (e->journal) mi_journal_close(e->journal);
@@ -173,6 +175,7 @@ static void engine_close(struct engine *e) {
 }
 
 static enum mi_status session(struct engine *e, const char *until) {
+    e->began = mi_clock();
     MI_TRY(settle_machine(e));
     MI_TRY(plan_make(e, until));
     e->scores = mi_calloc(e->spec->n_cells, sizeof(*e->scores));

@@ -126,6 +126,35 @@ static json_t *row_event(struct engine *e, struct stage *s, const json_t *score,
     return ev;
 }
 
+/* How the row came about where that is not the usual way: shortened, or a batch in parts. */
+static void add_note(const struct engine *e, const struct stage *s, json_t *ev, const json_t *target) {
+    char *note = budget_note(e, s), parts[64] = "";
+    int n = int_of(target, "parts");
+    if (n > 1) snprintf(parts, sizeof parts, "target's batches in %d parts", n);
+    char *all = note ? mi_format("%s%s%s", note, *note && *parts ? "; " : "", parts) : NULL;
+    if (all && *all) json_object_set_new(ev, "note", json_string(all));
+    if (budget_quick(e)) json_object_set_new(ev, "quick", json_true());
+    free(all);
+    free(note);
+}
+
+/* The last word of a quick run, from its numbers alone. */
+static void verdict(const struct engine *e, const struct stage *s, struct mi_ctx *ctx, const json_t *score) {
+    double attacc = real_of(score, "attacc"), fooled = real_of(score, "target_judged"), acc = s->target->acc;
+    double chance = 100.0 / s->data->images.classes;
+    if (!budget_quick(e)) return;
+    const char *say =
+        acc < 2 * chance     ? "no verdict: the checkpoint does not know these people; perhaps it was trained on other data"
+        : s->judge->acc < 50 ? "no verdict: the judge itself is too weak; give it more time, or a checkpoint"
+        : attacc >= 50       ? "it leaks: even this short attack gets recognisable faces out"
+        : attacc >= 4 * chance && attacc >= 10 ? "it leaks some faces to this short attack"
+        : fooled < 50 ? "not shown to leak; the attack did not even convince the target, give it more time"
+                      : "not shown to leak: the attack convinces the target but not the judge; no proof of safety";
+    mi_ctx_log(ctx, "info",
+               "verdict (quick): %s.  accuracy %.1f %%, attack accuracy %.1f %% (chance %.1f %%), judge %.1f %%", say,
+               acc, attacc, chance, s->judge->acc);
+}
+
 enum mi_status score_publish(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *score) {
     size_t cell = s->shown;
     const struct mi_cell *c = &e->spec->cells[cell];
@@ -137,10 +166,12 @@ enum mi_status score_publish(struct engine *e, struct stage *s, struct mi_ctx *c
     json_t *target = facts_of(e, s->target), *attack = facts_of(e, s->attack);
     const json_t *init = json_object_get(target, "init");
     if (init) json_object_set(ev, "init", (json_t *)init);
+    add_note(e, s, ev, target);
     set_real(ev, "queries", real_of(attack, "queries"));
     json_decref(target);
     json_decref(attack);
     add_tradeoff(e, cell, ev);
     engine_event(e, ev);
+    verdict(e, s, ctx, score);
     return MI_OK;
 }

@@ -25,6 +25,8 @@ static const struct mi_setting run_settings[] = {
      .help = "Time between checkpoints; 0 writes one after every step", .cosmetic = true},
     {.name = "report_every", .type = MI_REAL, .def = "0.5", .min = 0, .max = 3600, .unit = "s",
      .help = "Time between progress reports and curve points", .cosmetic = true},
+    {.name = "minutes", .type = MI_REAL, .def = "0", .min = 0, .max = 100000, .unit = "min",
+     .help = "Quick run: epochs and iterations are shortened to this time, the row is marked quick; 0 shortens nothing"},
     MI_SETTING_END,
 };
 
@@ -79,6 +81,8 @@ static const struct mi_setting data_settings[] = {
 
 static const struct mi_setting target_settings[] = {
     {.name = "model", .type = MI_TEXT, .def = "quick", .help = "Architectures to attack, comma separated"},
+    {.name = "head_may_differ", .type = MI_BOOL, .def = "no", .later = true,
+     .help = "With checkpoint: the classifier head alone may be missing or of another shape; it then starts random"},
     TRAINING("30", "sgd", "0.01", "0.0001", "cosine"),
     MI_SETTING_END,
 };

@@ -33,7 +33,7 @@ static void layouts_equal_networks(void **state) {
         struct mi_params *ps = mi_model_shapes(d, NULL, 7, d->native_size);
         if (!ps) fail_msg("%s: %s", d->info.name, mi_error_text());
         assert_true(ps->n > 10);
-        if (mi_params_count(ps, false) < 30000000) { /* the big ones take long to fill with numbers */
+        if (mi_params_count(ps, false) < 12000000) { /* the big ones take long to fill with numbers */
             struct mi_model *m = mi_model_new(d->info.name, NULL, 7, d->native_size, MT_CPU, 1);
             assert_non_null(m);
             assert_int_equal(m->params->n, ps->n);
@@ -57,6 +57,10 @@ static void every_architecture_recognises_its_own_layout(void **state) {
         const struct mi_model_desc *d = mi_model_table[i];
         struct mi_params *ps = mi_model_shapes(d, NULL, 13, d->native_size);
         assert_non_null(ps);
+        if (mi_params_count(ps, false) > 16000000) { /* their files would take long to write */
+            mi_params_free(ps);
+            continue;
+        }
         mt_archive *a = mt_archive_create(path);
         for (int k = 0; k < ps->n; k++) { /* one zero, spread over the shape, is enough to write names and shapes */
             int64_t shape[MT_MAXDIM];
@@ -70,7 +74,8 @@ static void every_architecture_recognises_its_own_layout(void **state) {
         assert_int_equal(mt_archive_close(a), MI_OK);
         struct mi_recognition r = recognise(path, &(struct mi_wish){0});
         if (!r.best[0].fits || r.best[0].desc != d)
-            fail_msg("%s was taken for %s (likeness %.2f)", d->info.name, r.best[0].desc->info.name, r.best[0].likeness);
+            fail_msg("%s was taken for %s (likeness %.2f)", d->info.name, r.best[0].desc->info.name,
+                     r.best[0].likeness);
         assert_int_equal(r.best[0].classes, 13);
         assert_true(r.best[0].classes_known);
         assert_int_equal(r.best[0].size, d->native_size);
