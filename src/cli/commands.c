@@ -10,6 +10,7 @@ const struct cli_command *const cli_commands[] = {
     &cli_cmd_train,
     &cli_cmd_attack,
     &cli_cmd_eval,
+    &cli_cmd_check,
     &cli_cmd_table,
     &cli_cmd_ls,
     &cli_cmd_show,
