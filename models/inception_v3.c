@@ -240,6 +240,7 @@ const struct mi_model_desc mi_model_inception_v3 = {
     .size_step = 1,
     .feature_width = 2048,
     .head = "fc",
+    .learns_from = "Mixed_7a,AuxLogits",
     .taps = taps,
     .mean = {0.5f, 0.5f, 0.5f},
     .std = {0.5f, 0.5f, 0.5f},
