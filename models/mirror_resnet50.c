@@ -20,8 +20,9 @@ struct block {
 };
 
 struct mirror {
-    struct mi_conv stem, classifier;
+    struct mi_conv stem;
     struct mi_bn stem_norm;
+    struct mi_linear classifier;
     struct block block[BLOCKS];
 };
 
@@ -63,7 +64,7 @@ static void *mirror_build(struct mi_builder *b, const struct mi_values *v, int c
     for (int s = 0; s < 4; s++) {
         for (int j = 1; j <= in_stage[s]; j++, in = 256 << s) block_build(b, k++, s + 2, j, in);
     }
-    mi_conv_new(b, &net->classifier, "classifier", in, classes, 1, MT_CONV(1, 0), true, MI_INIT_DEFAULT);
+    mi_linear_1x1_new(b, &net->classifier, "classifier", in, classes, true, MI_INIT_DEFAULT);
     return net;
 }
 
@@ -97,10 +98,8 @@ static enum mi_status mirror_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,
     mt_tensor *pooled = mt_adaptive_avg_pool2d(h, 1, 1); /* [N,2048,1,1] */
     if (!tapped) mt_drop(h);
     out->features = mt_flatten(pooled, 1);
-    mt_tensor *scores = mi_conv(&net->classifier, pooled); /* [N,classes,1,1] */
-    out->logits = mt_flatten(scores, 1);
-    mt_drop(scores);
     mt_drop(pooled);
+    out->logits = mi_linear(&net->classifier, out->features);
     return MI_OK;
 }
 

@@ -85,6 +85,9 @@ struct mi_linear {
 };
 void mi_linear_new(struct mi_builder *b, struct mi_linear *l, const char *name, int in, int out, bool bias,
                    enum mi_init how);
+/* The same layer whose file calls it a 1x1 convolution: weight [out,in,1,1], applied to x [N,in]. */
+void mi_linear_1x1_new(struct mi_builder *b, struct mi_linear *l, const char *name, int in, int out, bool bias,
+                       enum mi_init how);
 mt_tensor *mi_linear(const struct mi_linear *l, mt_tensor *x);
 struct mi_bn {
     mt_tensor *g, *b, *rm, *rv, *count;

@@ -110,8 +110,20 @@ void mi_linear_new(struct mi_builder *b, struct mi_linear *l, const char *name, 
     l->b = bias ? make_bias(b, name, out, how, in) : MT_NONE;
 }
 
+void mi_linear_1x1_new(struct mi_builder *b, struct mi_linear *l, const char *name, int in, int out, bool bias,
+                       enum mi_init how) {
+    *l = (struct mi_linear){.w = make(b, name, "weight", MT_SHAPE(out, in, 1, 1), MI_PARAM, how, in, out)};
+    note_layer(b->ps, MI_LAYER_LINEAR, l);
+    l->b = bias ? make_bias(b, name, out, how, in) : MT_NONE;
+}
+
 mt_tensor *mi_linear(const struct mi_linear *l, mt_tensor *x) {
-    return mt_linear(l->enter ? l->enter(l->ctx, x) : x, l->w, l->b);
+    if (l->enter) x = l->enter(l->ctx, x);
+    if (!l->w || mt_ndim(l->w) == 2) return mt_linear(x, l->w, l->b);
+    mt_tensor *w = mt_flatten(l->w, 1); /* [out,in] */
+    mt_tensor *y = mt_linear(x, w, l->b);
+    mt_drop(w);
+    return y;
 }
 
 void mi_bn_new(struct mi_builder *b, struct mi_bn *n, const char *name, int channels, double eps, double momentum) {
