@@ -5,14 +5,16 @@ make   random weights, input and labels of a network, what PyTorch computes from
        to the other side of zero changes gradients visibly; a wrong layer changes them altogether), as one file
 check  loads the file our program saved with strict=True and compares it with PyTorch's state after the same pass
 Safetensors are an 8-byte length, a JSON header and raw bytes: a few lines each way, no package needed.
+`probe NET` tells whether the packages a network needs are there.
 """
-import copy, json, os, struct, sys
-import numpy as np
+import copy, ctypes, json, os, struct, sys
 import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'scripts', 'golden'))
+import inceptions
 import models
+import references
 
 CLASSES, BATCH = 17, 4
 
@@ -20,7 +22,8 @@ CLASSES, BATCH = 17, 4
 def write(path, tensors):
     head, body = {}, b''
     for name, t in tensors.items():
-        raw = t.detach().contiguous().numpy().tobytes()
+        t = t.detach().contiguous()
+        raw = ctypes.string_at(t.data_ptr(), t.numel() * t.element_size())
         head[name] = {'dtype': {torch.float32: 'F32', torch.int64: 'I64'}[t.dtype], 'shape': list(t.shape),
                       'data_offsets': [len(body), len(body) + len(raw)]}
         body += raw
@@ -38,9 +41,24 @@ def read(path):
     for name, e in json.loads(data[8:8 + n]).items():
         if name != '__metadata__':
             raw = data[8 + n + e['data_offsets'][0]:8 + n + e['data_offsets'][1]]
-            kind = {'F32': np.float32, 'I64': np.int64}[e['dtype']]
-            out[name] = torch.from_numpy(np.frombuffer(raw, kind).copy()).reshape(e['shape'])
+            kind = {'F32': torch.float32, 'I64': torch.int64}[e['dtype']]
+            out[name] = torch.frombuffer(bytearray(raw), dtype=kind).reshape(e['shape'])
     return out
+
+
+OWN = {'maxvit_t': lambda: inceptions.maxvit(CLASSES, True),
+       'maxvit_t,head_bias=no': lambda: inceptions.maxvit(CLASSES, False),
+       'inception_v3': lambda: inceptions.inception_v3(CLASSES, True),
+       'inception_v3,transform_input=no': lambda: inceptions.inception_v3(CLASSES, False),
+       'inception_fid': lambda: inceptions.inception_fid(CLASSES),
+       'inception_resnet_v1': lambda: inceptions.inception_resnet_v1(CLASSES),
+       'densenet121': lambda: models.ResNet('densenet121', CLASSES, 'classifier'),
+       'densenet169': lambda: models.ResNet('densenet169', CLASSES, 'classifier'),
+       'resnest101': lambda: references.resnest(CLASSES),
+       'resnet50_mirror': lambda: references.Mirror(CLASSES),
+       'efficientnet_b0': lambda: references.LommaNet('efficientnet_b0', CLASSES),
+       'efficientnet_b1': lambda: references.LommaNet('efficientnet_b1', CLASSES),
+       'efficientnet_b2': lambda: references.LommaNet('efficientnet_b2', CLASSES)}
 
 
 def build(net, size):
@@ -48,6 +66,8 @@ def build(net, size):
         return models.VGG16(CLASSES, size)
     if net in ('facenet64', 'facenet112'):
         return models.IR(CLASSES, size, (3, 4, 14, 3), net == 'facenet112')
+    if net in OWN:
+        return OWN[net]()
     return models.ResNet(net, CLASSES)
 
 
@@ -62,6 +82,7 @@ def make(name, size, mode, path):
         for key, t in inner(net).state_dict().items():
             if key.endswith('running_var'): t.uniform_(0.5, 1.5)
             elif key.endswith('running_mean'): t.normal_(0, 0.1)
+            elif key.endswith('position_bias_table'): t.normal_(0, 0.5)
             elif t.dim() == 1: t.add_(torch.randn_like(t) * 0.1)
     out = {'net.' + k: v.clone() for k, v in inner(net).state_dict().items()}
     x = torch.rand(BATCH, 3, size, size)
@@ -86,11 +107,14 @@ def results(net, x, y, dtype, layout):
     net = copy.deepcopy(net).to(dtype).to(memory_format=layout)
     x = x.detach().clone().to(dtype).to(memory_format=layout).requires_grad_(True)
     feature, logits, _ = net(x)
-    loss = F.cross_entropy(logits, y)
+    aux = getattr(net, 'aux', None)
+    loss = F.cross_entropy(logits, y) if aux is None else F.cross_entropy(logits, y) + F.cross_entropy(aux, y)
     loss.backward()
     grads = {k: p.grad for k, p in inner(net).named_parameters() if p.grad is not None}
     keys = list(grads)
     out = {'logits': logits, 'feature': feature, 'loss': loss, 'grad_input': x.grad}
+    if aux is not None:
+        out['aux'] = aux
     out.update({'grad.' + k: grads[k] for k in (keys[0], keys[len(keys) // 2], keys[-2], keys[-1])})
     return {k: v.detach().double() for k, v in out.items()}, inner(net).state_dict()
 
@@ -106,7 +130,9 @@ def check(name, size, path, ours):
     print('# %d tensors load with strict=True' % len(after))
 
 
-if sys.argv[1] == 'make':
+if sys.argv[1] == 'probe':
+    if 'inception_resnet_v1' in sys.argv[2:]: import facenet_pytorch
+elif sys.argv[1] == 'make':
     make(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5])
 elif sys.argv[1] == 'check':
     check(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5])
