@@ -117,8 +117,7 @@ mt_tensor *mi_conv_bn_act(const struct mi_conv *c, const struct mi_bn *n, mt_ten
 struct mi_se { struct mi_conv fc1, fc2; };
 void mi_se_new(struct mi_builder *b, struct mi_se *s, const char *name, int channels, int squeezed, enum mi_init how);
 mt_tensor *mi_se(const struct mi_se *s, mt_tensor *x /* [N,C,H,W] */);
-/* Stochastic depth per sample, training form, in place: `branch` is an output no backward needs (BatchNorm, conv,
- * linear). p <= 0 leaves it as it is. */
+/* Stochastic depth per sample, training form, in place: `branch` is an output no backward needs (BatchNorm, conv). */
 mt_tensor *mi_drop_path(mt_tensor *branch, double p, mt_rng *rng);
 
 #endif
