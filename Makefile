@@ -92,7 +92,7 @@ ENGINE_LIBS := $(TLIB) $(BASE_LIBS) $(CUDA_LIB)
 MIDRE  := $(if $(filter build,$(BUILD)),midre,$(BUILD)/midre)
 ENGINE := $(if $(filter build,$(BUILD)),midre-engine,$(BUILD)/midre-engine)
 
-.PHONY: all run test test-long bench asan install deps deps-test clean distclean help format check-engine
+.PHONY: all run test test-long bench asan fuzz install deps deps-test clean distclean help format check-engine
 
 all: $(MIDRE) $(ENGINE)  ## build both programs
 
@@ -175,6 +175,28 @@ asan:  ## the tests under address, leak and undefined-behaviour sanitizers (in b
 	@$(MAKE) --no-print-directory BUILD=build-asan OPT=-O1 SAN='-fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined' \
 	  build-asan/midre build-asan/midre-engine tests-build
 	@BUILD=build-asan MIDRE_BIN=$(CURDIR)/build-asan/midre ENGINE_BIN=$(CURDIR)/build-asan/midre-engine tests/run.sh asan
+
+# ---- fuzzing: every reader of untrusted files under libFuzzer; nothing of libtorch is linked ------------------------------
+FUZZ      := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_CC   ?= clang
+FUZZ_TIME ?= 60
+FUZZ_SRC  := $(wildcard src/tensor/pickle*.c) $(addprefix src/tensor/,zipfile.c crc32.c archive_table.c archive_read.c \
+             archive_zip.c archive_legacy.c archive_layout.c archive_data.c) $(BASE_SRC) tests/fuzz/catalogue.c
+FUZZ_OBJ  := $(FUZZ_SRC:%=$(BUILD)/fuzz/%.o)
+
+$(BUILD)/fuzz/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(FUZZ_CC) -std=gnu11 -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE \
+	  -DMIDRE_VERSION='"$(VERSION)"' -DMIDRE_PREFIX='"$(PREFIX)"' -MMD -MP -Iinclude -I. -c $< -o $@
+$(FUZZ): $(BUILD)/fuzz_%: $(BUILD)/fuzz/tests/fuzz/fuzz_%.c.o $(FUZZ_OBJ)
+	@echo '  FUZZ $@'
+	$(Q)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pthread $^ $(BASE_LIBS) -o $@
+
+fuzz: $(FUZZ)  ## libFuzzer over every reader, FUZZ_TIME seconds each (60)
+	@for t in $^; do n=$${t##*/fuzz_}; mkdir -p $(BUILD)/corpus/$$n; \
+	  python3 tests/fuzz/corpus.py $(BUILD)/seeds && echo "== $$n" && \
+	  $$t -max_total_time=$(FUZZ_TIME) -timeout=20 -rss_limit_mb=4096 -max_len=65536 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(BUILD)/crash-$$n- $(BUILD)/corpus/$$n $(BUILD)/seeds/$$n || exit 1; done
 
 bench: all  ## measure this machine beside a PyTorch script (see docs/PERFORMANCE.md)
 	./$(MIDRE) bench
