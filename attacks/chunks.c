@@ -120,7 +120,7 @@ enum mi_status mi_chunks_show(struct mi_chunks *c, int chunk, int64_t step, mt_t
 void mi_chunks_curves(struct mi_chunks *c, struct mi_loop *l, mt_tensor *identity, mt_tensor *prior,
                       mt_tensor *logits) {
     mi_loop_scalar_tensor(l, "loss/identity", mt_detach(mt_mean(identity, NULL, 0, false)));
-    mi_loop_scalar_tensor(l, "loss/prior", mt_detach(mt_mean(prior, NULL, 0, false)));
+    if (prior) mi_loop_scalar_tensor(l, "loss/prior", mt_detach(mt_mean(prior, NULL, 0, false)));
     int64_t every = l->total / 500 + 1; /* curves depend on the step alone, never on the clock */
     if (l->step % every != 0) return;
     mt_tensor *right = mt_compare(mt_argmax(mt_detach(logits), 1), c->y, MT_EQ);

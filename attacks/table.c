@@ -5,11 +5,12 @@
 #include <string.h>
 
 extern const struct mi_attack_desc mi_attack_brepmi, mi_attack_rlbmi;
-extern const struct mi_attack_desc mi_attack_gmi, mi_attack_kedmi, mi_attack_lomma_gmi, mi_attack_lomma_kedmi;
+extern const struct mi_attack_desc mi_attack_gmi, mi_attack_kedmi, mi_attack_lomma_gmi, mi_attack_lomma_kedmi,
+    mi_attack_plgmi;
 
 const struct mi_attack_desc *const mi_attack_table[] = {
-    &mi_attack_gmi, &mi_attack_kedmi, &mi_attack_lomma_gmi, &mi_attack_lomma_kedmi, &mi_attack_brepmi,
-    &mi_attack_rlbmi, NULL,
+    &mi_attack_gmi,   &mi_attack_kedmi,  &mi_attack_lomma_gmi, &mi_attack_lomma_kedmi,
+    &mi_attack_plgmi, &mi_attack_brepmi, &mi_attack_rlbmi,     NULL,
 };
 
 const struct mi_attack_desc *mi_attack_find(const char *name) {
@@ -20,7 +21,9 @@ const struct mi_attack_desc *mi_attack_find(const char *name) {
         names[n] = mi_attack_table[n]->info.name;
     }
     const char *near = mi_nearest(name, names, n);
-    if (near) mi_fail(MI_E_INPUT, "there is no attack \"%.80s\"; did you mean \"%s\"?", name, near);
-    else mi_fail(MI_E_INPUT, "there is no attack \"%.80s\"; `midre attacks` lists them", name);
+    if (near)
+        mi_fail(MI_E_INPUT, "there is no attack \"%.80s\"; did you mean \"%s\"?", name, near);
+    else
+        mi_fail(MI_E_INPUT, "there is no attack \"%.80s\"; `midre attacks` lists them", name);
     return NULL;
 }

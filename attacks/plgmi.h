@@ -1,0 +1,82 @@
+/* attacks/plgmi.h - PLG-MI apart from its loops, for the parity test against PyTorch.  Private to attacks/ and their
+ * tests. */
+#ifndef MIDRE_ATTACKS_PLGMI_H
+#define MIDRE_ATTACKS_PLGMI_H
+
+#include "attacks/chunks.h"
+#include "attacks/plg_augment.h"
+#include "attacks/plg_gan.h"
+
+/* Settings of labels and GAN, and the names of those a prior depends on. */
+#define MI_PLG_GAN_SETTINGS                                                                                            \
+    {.name = "per_class",                                                                                              \
+     .type = MI_INT,                                                                                                   \
+     .def = "30",                                                                                                      \
+     .min = 1,                                                                                                         \
+     .max = 100000,                                                                                                    \
+     .unit = "images",                                                                                                 \
+     .help = "Public images taken for each class: those the target believes in most; with few public images choose "   \
+             "fewer than public images / classes"},                                                                    \
+        {.name = "gan_steps",                                                                                          \
+         .type = MI_INT,                                                                                               \
+         .def = "30000",                                                                                               \
+         .min = 1,                                                                                                     \
+         .max = 1e9,                                                                                                   \
+         .unit = "steps",                                                                                              \
+         .help = "Generator steps of GAN training"},                                                                   \
+        {.name = "n_critic",                                                                                           \
+         .type = MI_INT,                                                                                               \
+         .def = "5",                                                                                                   \
+         .min = 1,                                                                                                     \
+         .max = 100,                                                                                                   \
+         .help = "Discriminator steps after each generator step"},                                                     \
+        {.name = "gan_batch",                                                                                          \
+         .type = MI_INT,                                                                                               \
+         .def = "64",                                                                                                  \
+         .min = 2,                                                                                                     \
+         .max = 4096,                                                                                                  \
+         .unit = "images",                                                                                             \
+         .help = "Images in a GAN batch"},                                                                             \
+        {.name = "gan_width",                                                                                          \
+         .type = MI_INT,                                                                                               \
+         .def = "64",                                                                                                  \
+         .min = 4,                                                                                                     \
+         .max = 256,                                                                                                   \
+         .unit = "channels",                                                                                           \
+         .help = "Channels of the generator's last stage and of the discriminator's first"},                           \
+        {.name = "z_dim", .type = MI_INT, .def = "128", .min = 2, .max = 1024, .help = "Length of a latent vector"},   \
+        {.name = "alpha",                                                                                              \
+         .type = MI_REAL,                                                                                              \
+         .def = "0.2",                                                                                                 \
+         .min = 0,                                                                                                     \
+         .max = 1000,                                                                                                  \
+         .help = "Weight of the identity loss while the generator trains"},                                            \
+        {.name = "gan_lr",                                                                                             \
+         .type = MI_REAL,                                                                                              \
+         .def = "0.0002",                                                                                              \
+         .min = 0,                                                                                                     \
+         .max = 1,                                                                                                     \
+         .help = "Learning rate of both networks (Adam)"},                                                             \
+        {.name = "gan_beta1", .type = MI_REAL, .def = "0", .min = 0, .max = 0.9999, .help = "Adam's first beta"},      \
+        {.name = "gan_beta2", .type = MI_REAL, .def = "0.9", .min = 0, .max = 0.99999, .help = "Adam's second beta"},  \
+    {                                                                                                                  \
+        .name = "sample_every", .type = MI_REAL, .def = "5", .min = 0, .max = 86400, .unit = "s",                      \
+        .help = "Least time between two sheets of sample images while the GAN trains", .cosmetic = true                \
+    }
+extern const char *const mi_plg_prior_settings[]; /* NULL-terminated */
+
+/* Labels the public images and trains the GAN, both as resumable loops. */
+enum mi_status mi_plg_train(struct mi_attack_job *job, mt_archive *out);
+
+/* Identity losses; margin is the published one. */
+enum mi_plg_loss { MI_PLG_MARGIN, MI_PLG_CE };
+/* [N] of logits [N,K]. */
+mt_tensor *mi_plg_identity(enum mi_plg_loss kind, mt_tensor *logits, mt_tensor *y);
+
+/* The generator's loss of one step: *adversarial = -mean D(G(z,y),y), *identity = mean margin of the target's logits
+ * of an augmented view.  key [N].  The discriminator's weights must be frozen. */
+enum mi_status mi_plg_g_loss(const struct mi_plg_g *g, const struct mi_plg_d *d, struct mi_oracle *o, mt_tensor *z,
+                             mt_tensor *y, const uint64_t *key, uint64_t seed, int64_t step, mt_tensor **adversarial,
+                             mt_tensor **identity);
+
+#endif
