@@ -39,6 +39,7 @@ struct mi_ctx {
     double report_every;          /* seconds between progress lines */
     struct mi_curves *curves;     /* of the running stage (graph.c); NULL: the loop's curves are not kept */
     struct mi_trial *trial;       /* NULL: real work */
+    double memory_mb;             /* a training may take; 0 = what is free */
     int parts;                    /* result of a training: parts a batch was computed in, 0 or 1 = whole */
     double *tally;                /* a count over the whole stage (oracle queries), kept in checkpoints; may be NULL */
 };

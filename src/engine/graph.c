@@ -168,6 +168,7 @@ static enum mi_status run_stage(struct engine *e, struct stage *s) {
                          .seed = e->seed,
                          .checkpoint_every = mi_values_real(run, "checkpoint_every"),
                          .report_every = mi_values_real(run, "report_every"),
+                         .memory_mb = (double)mi_values_int(run, "memory"),
                          .curves = mi_curves_new()};
     struct mi_product p = {0};
     enum mi_status st = ctx.curves ? budget_settle(e, s) : MI_E_NOMEM;

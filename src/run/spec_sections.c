@@ -27,6 +27,9 @@ static const struct mi_setting run_settings[] = {
      .help = "Time between progress reports and curve points", .cosmetic = true},
     {.name = "minutes", .type = MI_REAL, .def = "0", .min = 0, .max = 100000, .unit = "min",
      .help = "Quick run: epochs and iterations are shortened to this time, the row is marked quick; 0 shortens nothing"},
+    {.name = "memory", .type = MI_INT, .def = "0", .min = 0, .max = 100000000, .unit = "MB",
+     .help = "Memory the photos of a training step may take; a batch that needs more is computed in parts; 0 = what is free",
+     .cosmetic = true},
     MI_SETTING_END,
 };
 

@@ -27,6 +27,7 @@ struct job {
     mt_opt *opt;
     struct mi_params *best; /* keep = best: copies of all weights and buffers, else NULL */
     double best_acc, last_acc;
+    double parts; /* of a batch; kept in checkpoints: a resumed run computes as it began */
     int64_t per_epoch;
     int batch;
 };
@@ -127,7 +128,7 @@ static enum mi_status learn(struct job *j, struct mi_loop *l, struct mi_batch *b
     struct mi_forward_out out = {0};
     mt_tensor *loss = NULL; /* [] */
     if (b->n > 0) MI_TRY(mi_defenses_batch(j->defenses, b));
-    MI_TRY(mi_defenses_gradients(j->defenses, j->m, b, &out, &loss));
+    MI_TRY(mi_parts_gradients(j->defenses, j->m, b, (int)j->parts, &out, &loss));
     MI_TRY(mi_defenses_before_step(j->defenses, j->m, j->opt));
     MI_TRY(mt_opt_step(j->opt));
     mt_opt_zero_grad(j->opt);
@@ -195,6 +196,18 @@ static struct mi_feeder *open_feeder(struct job *j, const float mean[3], const f
     return f;
 }
 
+/* Before the first step: whether the batch fits, or in how many parts. */
+static enum mi_status fit(struct job *j) {
+    struct mi_batch b;
+    int parts = 1;
+    mt_scope *scope = mt_scope_begin("fit");
+    enum mi_status st = take_batch(j, 0, &b);
+    if (st == MI_OK && b.n > 0) st = mi_parts_fit(j->ctx, j->defenses, j->m, &b, &parts);
+    enum mi_status end = mt_scope_end(scope);
+    j->parts = parts;
+    return st != MI_OK ? st : end;
+}
+
 static enum mi_status run_loop(struct job *j) {
     struct mi_loop l = {.ctx = j->ctx,
                         .phase = "train",
@@ -211,8 +224,12 @@ static enum mi_status run_loop(struct job *j) {
     if (j->best) mi_loop_add_params(&l, "best", j->best);
     mi_loop_add_number(&l, "best_acc", &j->best_acc);
     mi_loop_add_number(&l, "last_acc", &j->last_acc);
+    mi_loop_add_number(&l, "parts", &j->parts);
     MI_TRY(mi_loop_begin(&l));
     j->m->train = true;
+    enum mi_status fits = l.step == 0 ? fit(j) : MI_OK;
+    if (fits != MI_OK) mi_loop_fail(&l, fits);
+    j->ctx->parts = (int)j->parts;
     while (mi_loop_next(&l)) {
         enum mi_status st = train_step(j, &l);
         if (st == MI_OK && (l.step + 1) % j->per_epoch == 0) st = end_epoch(j, l.step, l.total);

@@ -32,6 +32,14 @@ void mi_feeder_defend(struct mi_feeder *f, struct mi_defenses *defenses);
 int mi_feeder_get(struct mi_feeder *f, int64_t step, float **pixels, int64_t **labels, int32_t **index);
 void mi_feeder_close(struct mi_feeder *f);
 
+/* ---- parts.c: a batch that does not fit ---- */
+/* mi_defenses_gradients in `parts` parts; out holds the logits of all, detached, when there is more than one. */
+enum mi_status mi_parts_gradients(struct mi_defenses *ds, struct mi_model *m, struct mi_batch *b, int parts,
+                                  struct mi_forward_out *out, mt_tensor **loss);
+/* How many parts this batch needs on this machine (1 = whole); leaves no trace in the model. */
+enum mi_status mi_parts_fit(struct mi_ctx *ctx, struct mi_defenses *ds, struct mi_model *m, const struct mi_batch *b,
+                            int *parts);
+
 /* Steps of one epoch (the last partial batch is dropped) and images of one step. */
 int64_t mi_steps_per_epoch(const struct mi_dataset *d, const struct mi_train_recipe *r, int *batch);
 
