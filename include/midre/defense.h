@@ -39,12 +39,10 @@ struct mi_defense_desc {
     struct mi_entry info;
     size_t state_size;
     /* ---- before anything runs ---- */
-    /* Settings that contradict each other (area_low > area_high): MI_E_INPUT. */
-    enum mi_status (*validate)(const struct mi_values *v);
+    enum mi_status (*validate)(const struct mi_values *v); /* settings that contradict each other: MI_E_INPUT */
     /* What this defense cannot stand in `all` (itself included) or in the spec's other sections: MI_E_INPUT with the
      * reason.  Two of `main_loss`, `sample`, `gradients` or `replaces_head` in one list are refused without asking. */
     enum mi_status (*compose)(const struct mi_defense *d, const struct mi_defenses *all, const struct mi_spec *spec);
-    /* ---- the network ---- */
     enum mi_status (*prepare)(struct mi_defense *d, struct mi_model *m);                 /* freeze, add parts */
     /* ---- training; pure functions of the model, the batch and (seed, step), so that a run resumes exactly ---- */
     /* Once, before the first step; m holds its start weights.  May change the recipe. */

@@ -16,8 +16,7 @@ struct mi_named { char *name; mt_tensor *t; enum mi_role role; bool trainable, c
 enum mi_layer_kind { MI_LAYER_CONV, MI_LAYER_LINEAR, MI_LAYER_BN };
 struct mi_layer { enum mi_layer_kind kind; void *at; /* struct mi_conv, mi_linear, mi_bn */ };
 struct mi_params {
-    struct mi_named *item; int n, cap;
-    mt_device device; mt_layout_t layout;
+    struct mi_named *item; int n, cap; mt_device device; mt_layout_t layout;
     struct mi_layer *layer; int n_layers, cap_layers; /* in the order they were built; they live as long as the network */
 };
 
