@@ -44,7 +44,8 @@ struct pk_value {
         struct { struct pk_value **item; uint32_t n, cap; } list; /* tuple, list; map: key, value, key, value, ... */
         struct { struct pk_text module, name; enum pk_role role; const struct pk_element *element; } class;
         struct { struct pk_text key, class; const struct pk_element *element; int64_t count; } storage;
-        struct { struct pk_value *storage, *offset, *size, *stride; } tensor; /* size and stride are tuples; unchecked */
+        /* size and stride are tuples; unchecked */
+        struct { struct pk_value *storage, *offset, *size, *stride; } tensor;
         struct { struct pk_text module, class; struct pk_value *state; } opaque; /* state: what BUILD gave, or NULL */
     };
 };
