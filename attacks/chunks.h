@@ -30,7 +30,7 @@ enum mi_status mi_chunks_open(struct mi_chunks *c, struct mi_attack_job *job, in
 void mi_chunks_close(struct mi_chunks *c); /* safe on a zeroed struct */
 int mi_chunks_ids(const struct mi_chunks *c, int chunk);
 int mi_chunks_rows(const struct mi_chunks *c, int chunk); /* ids * per_label */
-int mi_chunks_of(const struct mi_chunks *c, int64_t step);  /* chunk of a loop step */
+int mi_chunks_of(const struct mi_chunks *c, int64_t step); /* chunk of a loop step */
 /* Labels and keys of a chunk, made when it is entered (also after a resume in its middle). */
 enum mi_status mi_chunks_enter(struct mi_chunks *c, int chunk);
 /* Normal numbers for rows label by label: [ids*each,dim] from (seed, purpose, label, candidate + each*step).  A new

@@ -18,8 +18,8 @@ mt_tensor *mi_students_loss(mt_tensor *teacher, mt_tensor *student, double tau);
 /* The settings below as one list, and the names of those the students depend on: attacks with students include both. */
 #define MI_STUDENTS_SETTINGS                                                                                           \
     {.name = "students", .type = MI_TEXT, .def = "efficientnet_b0, efficientnet_b1, efficientnet_b2",                  \
-     .help = "Architectures distilled from the target, comma separated, at most 3; quick:width=16:blocks=2 also sets "  \
-             "up the network"},                                                                                        \
+     .help = "Architectures distilled from the target, comma separated, at most 3; quick:width=16:blocks=2 also "      \
+             "sets up the network"},                                                                                   \
     {.name = "student_epochs", .type = MI_INT, .def = "20", .min = 1, .max = 10000, .unit = "epochs",                  \
      .help = "Passes over the public images for each student (published 20; the released files hold 19)"},             \
     {.name = "student_steps", .type = MI_INT, .def = "0", .min = 0, .max = 1e9, .unit = "steps",                       \

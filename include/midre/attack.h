@@ -36,8 +36,8 @@ struct mi_attack_desc {
     /* Trains the prior as a resumable loop and writes it to `out`. */
     enum mi_status (*train_prior)(struct mi_attack_job *job, mt_archive *out);
     /* Networks distilled from the target with public images (LOMMA): a product of their own, one per target.  Attacks
-     * that share them name the same `students` and the same settings.  NULL = none.  wants_students (may be NULL: always)
-     * says whether these settings need them; train_students writes them to `out`, as resumable loops. */
+     * that share them name the same `students` and the same settings.  NULL = none.  wants_students (NULL: always) says
+     * whether these settings need them; train_students writes them to `out`, as resumable loops. */
     const char *students;
     const char *const *students_settings;
     bool (*wants_students)(const struct mi_values *v);
