@@ -6,8 +6,8 @@ with what tool_lowres_parity computed.
 
 The networks and formulas are written out here from their published description; weights, inputs and results come from
 the file.  Numbers must agree to 1e-4 of their norm with PyTorch in float64; a gradient through kinks (leaky ReLU, the
-absolute values of feature matching and minibatch discrimination) may be as far from it as PyTorch's own float32 is, times
-four.
+absolute values of feature matching and minibatch discrimination) may be four times as far from it as PyTorch's own
+float32 is.
 """
 import sys
 

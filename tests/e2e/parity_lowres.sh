@@ -1,6 +1,7 @@
 #!/bin/bash
 # KedMI and LOMMA against PyTorch: networks, losses, gradients, one optimiser step, recovery steps, the adaptive masks,
-# on the same weights and numbers.  Needs a Python with torch ($PARITY_PYTHON, python3 or /usr/bin/python3); else skipped.
+# on the same weights and numbers.  Needs a Python with torch ($PARITY_PYTHON, python3 or /usr/bin/python3), else it is
+# skipped.
 # MIDRE_CONV=direct: the CPU's own convolution kernels have a test of their own; here their rounding would flip a leaky
 # ReLU now and then and hide a wrong formula behind a loose limit.
 set -u
