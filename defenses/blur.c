@@ -10,8 +10,7 @@
 
 static enum mi_status validate(const struct mi_values *v) {
     double low = mi_values_real(v, "sigma_low"), high = mi_values_real(v, "sigma_high");
-    if (low > high)
-        return mi_fail(MI_E_INPUT, "defense.blur: sigma_low %g is greater than sigma_high %g", low, high);
+    if (low > high) return mi_fail(MI_E_INPUT, "defense.blur: sigma_low %g is greater than sigma_high %g", low, high);
     if (mi_values_int(v, "kernel") % 2 == 0)
         return mi_fail(MI_E_INPUT, "defense.blur: kernel must be odd, so that it has a middle pixel");
     return MI_OK;
@@ -30,14 +29,29 @@ static enum mi_status input(struct mi_defense *d, struct mi_photo *p) {
     return mi_photo_blur(p->px, p->size, (int)mi_values_int(d->values, "kernel"), sigma);
 }
 
-static const struct mi_setting settings[] = {
-    {.name = "sigma_low", .type = MI_REAL, .def = "0.1", .min = 0.01, .max = 100, .unit = "px",
-     .help = "Smallest width of the bell (not published)"},
-    {.name = "sigma_high", .label = true, .type = MI_REAL, .def = "2", .min = 0.01, .max = 100, .unit = "px",
-     .help = "Greatest width"},
-    {.name = "kernel", .type = MI_INT, .def = "23", .min = 1, .max = 255, .unit = "px",
-     .help = "Side of the kernel, odd"},
-    MI_SETTING_END};
+static const struct mi_setting settings[] = {{.name = "sigma_low",
+                                              .type = MI_REAL,
+                                              .def = "0.1",
+                                              .min = 0.01,
+                                              .max = 100,
+                                              .unit = "px",
+                                              .help = "Smallest width of the bell (not published)"},
+                                             {.name = "sigma_high",
+                                              .label = true,
+                                              .type = MI_REAL,
+                                              .def = "2",
+                                              .min = 0.01,
+                                              .max = 100,
+                                              .unit = "px",
+                                              .help = "Greatest width"},
+                                             {.name = "kernel",
+                                              .type = MI_INT,
+                                              .def = "23",
+                                              .min = 1,
+                                              .max = 255,
+                                              .unit = "px",
+                                              .help = "Side of the kernel, odd"},
+                                             MI_SETTING_END};
 
 const struct mi_defense_desc mi_defense_blur = {
     .info = {.name = "blur",

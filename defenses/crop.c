@@ -10,8 +10,10 @@
 static enum mi_status validate(const struct mi_values *v) {
     double low = mi_values_real(v, "low"), high = mi_values_real(v, "high");
     if (low <= high) return MI_OK;
-    return mi_fail(MI_E_INPUT, "defense.crop: low %g is greater than high %g; the share that is left of the photo is "
-                               "drawn between them", low, high);
+    return mi_fail(MI_E_INPUT,
+                   "defense.crop: low %g is greater than high %g; the share that is left of the photo is "
+                   "drawn between them",
+                   low, high);
 }
 
 static enum mi_status view(struct mi_defense *d, struct mi_photo *p) {
@@ -27,7 +29,12 @@ static void note(const struct mi_defense *d, int size, char *text, size_t room) 
 }
 
 static const struct mi_setting settings[] = {
-    {.name = "low", .label = true, .type = MI_REAL, .def = "0.5", .min = 0.01, .max = 1,
+    {.name = "low",
+     .label = true,
+     .type = MI_REAL,
+     .def = "0.5",
+     .min = 0.01,
+     .max = 1,
      .help = "Smallest share of the photo's area that is shown (not published)"},
     {.name = "high", .type = MI_REAL, .def = "1", .min = 0.01, .max = 1, .help = "Greatest share that is shown"},
     MI_SETTING_END};

@@ -77,9 +77,18 @@ static void note(const struct mi_defense *d, int size, char *text, size_t room) 
 }
 
 static const struct mi_setting settings[] = {
-    {.name = "alpha", .label = true, .type = MI_REAL, .def = "1", .min = 0.01, .max = 100,
+    {.name = "alpha",
+     .label = true,
+     .type = MI_REAL,
+     .def = "1",
+     .min = 0.01,
+     .max = 100,
      .help = "Share of the image that stays is drawn from Beta(alpha, alpha); 1 is uniform"},
-    {.name = "probability", .type = MI_REAL, .def = "1", .min = 0, .max = 1,
+    {.name = "probability",
+     .type = MI_REAL,
+     .def = "1",
+     .min = 0,
+     .max = 1,
      .help = "Share of the batches that are mixed (not published for this comparison)"},
     MI_SETTING_END};
 

@@ -4,9 +4,9 @@
  * The paper uses the name for two things, and both are here:
  *   drop    (Tab. 1) in every epoch a random `portion` of the images of each person is left out, the epochs stay:
  *           of n_k images n_k - round(portion n_k) are kept, drawn anew each epoch;
- *   epochs  (Tab. C.13) all images, but only 1 - portion of the epochs.  The milestones and the warm-up keep their place
- *           relative to the whole, or short runs would never lower the rate (not published).
- * The epoch's order comes from (seed, epoch); who comes late in it is left out. */
+ *   epochs  (Tab. C.13) all images, but only 1 - portion of the epochs.  The milestones and the warm-up keep their
+ * place relative to the whole, or short runs would never lower the rate (not published). The epoch's order comes from
+ * (seed, epoch); who comes late in it is left out. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +18,9 @@
 enum { HOW_DROP, HOW_EPOCHS };
 
 struct ee {
-    int32_t *order; /* [n] the kept images of `epoch` in their order, then what is left of the permutation */
+    int32_t *order;        /* [n] the kept images of `epoch` in their order, then what is left of the permutation */
     int32_t *quota, *left; /* [classes] images a person keeps; those still free while an epoch is drawn */
-    int64_t epoch;  /* -1 none */
+    int64_t epoch;         /* -1 none */
     size_t n;
 };
 
@@ -86,8 +86,10 @@ static enum mi_status start(struct mi_defense *d, struct mi_model *m, struct mi_
 static void note(const struct mi_defense *d, int size, char *text, size_t room) {
     double percent = 100 * mi_values_real(d->values, "portion");
     (void)size;
-    if (samples(d->values)) snprintf(text, room, "leaves out %.0f %% of each person's photos in every epoch", percent);
-    else snprintf(text, room, "trains %.0f %% fewer epochs", percent);
+    if (samples(d->values))
+        snprintf(text, room, "leaves out %.0f %% of each person's photos in every epoch", percent);
+    else
+        snprintf(text, room, "trains %.0f %% fewer epochs", percent);
 }
 
 static void release(struct mi_defense *d) {
@@ -100,9 +102,19 @@ static void release(struct mi_defense *d) {
 }
 
 static const struct mi_setting settings[] = {
-    {.name = "how", .label = true, .type = MI_CHOICE, .def = "drop", .choices = "drop|epochs",
-     .help = "drop: random photos of each person are left out in every epoch (Tab. 1); epochs: fewer epochs (Tab. C.13)"},
-    {.name = "portion", .label = true, .type = MI_REAL, .def = "0.2", .min = 0, .max = 0.95,
+    {.name = "how",
+     .label = true,
+     .type = MI_CHOICE,
+     .def = "drop",
+     .choices = "drop|epochs",
+     .help =
+         "drop: random photos of each person are left out in every epoch (Tab. 1); epochs: fewer epochs (Tab. C.13)"},
+    {.name = "portion",
+     .label = true,
+     .type = MI_REAL,
+     .def = "0.2",
+     .min = 0,
+     .max = 0.95,
      .help = "Share that is left out (published: 0.1 to 0.5)"},
     MI_SETTING_END};
 

@@ -13,7 +13,7 @@ struct mi_erase_sampler {
     int reading, height, width; /* of the images */
     double *weight;             /* reading B: cumulated weight of sides 0..sides-1, last = 1 */
     int sides;
-    const char *who;            /* section for messages, borrowed */
+    const char *who; /* section for messages, borrowed */
 };
 
 /* Settings area_low, area_high, aspect_low, aspect_high, probability, reading, for images of height x width;
@@ -33,19 +33,26 @@ double mi_boxes_union(const struct mi_box *box, int n, int size, uint8_t *cover)
 
 /* ---- what (fill.c) ---- */
 enum mi_fill_kind {
-    MI_FILL_MEAN, MI_FILL_RELEASED, MI_FILL_ZERO, MI_FILL_ONE, MI_FILL_RANDOM, MI_FILL_CUSTOM, MI_FILL_NOISE,
+    MI_FILL_MEAN,
+    MI_FILL_RELEASED,
+    MI_FILL_ZERO,
+    MI_FILL_ONE,
+    MI_FILL_RANDOM,
+    MI_FILL_CUSTOM,
+    MI_FILL_NOISE,
     MI_FILL_TELEA
 };
 struct mi_fill {
     enum mi_fill_kind kind;
-    bool raw;      /* colours are in [0,1] of the image, normalised like it; else in the network's input domain */
-    float rgb[3];  /* of the constant kinds */
-    int radius;    /* telea */
+    bool raw;     /* colours are in [0,1] of the image, normalised like it; else in the network's input domain */
+    float rgb[3]; /* of the constant kinds */
+    int radius;   /* telea */
 };
 /* Reads fill, fill_domain, fill_rgb, telea_radius: MI_FILL_SETTINGS of the section. */
 enum mi_status mi_fill_read(struct mi_fill *f, const struct mi_values *v);
 /* A colour as it must be written into the network's input. */
-void mi_fill_to_input(const struct mi_fill *f, const float mean[3], const float std[3], const float rgb[3], float out[3]);
+void mi_fill_to_input(const struct mi_fill *f, const float mean[3], const float std[3], const float rgb[3],
+                      float out[3]);
 bool mi_fill_is_constant(const struct mi_fill *f); /* the same for all images */
 /* Writes into the boxes of a photo in the network's input domain (hook `input`).  Random numbers come from
  * ("erase colour" or "erase noise", step, index). */
@@ -53,17 +60,24 @@ enum mi_status mi_fill_input(const struct mi_fill *f, struct mi_photo *p, const 
 
 /* clang-format off: one setting a paragraph */
 #define MI_FILL_SETTINGS                                                                                               \
-    {.name = "fill", .type = MI_CHOICE, .def = "mean",                                                                 \
+    {.name = "fill",                                                                                                   \
+     .type = MI_CHOICE,                                                                                                \
+     .def = "mean",                                                                                                    \
      .choices = "mean|released|zero|one|random|custom|noise|telea",                                                    \
      .help = "What is written: the ImageNet mean, the same as in the released code whatever fill_domain says, black, " \
              "white, a random colour per region, fill_rgb, random numbers per pixel and channel, or what surrounds "   \
              "the region continued into it (inpainting)"},                                                             \
-    {.name = "fill_domain", .type = MI_CHOICE, .def = "input", .choices = "input|image",                               \
-     .help = "Whether the fill is written into the network's input as it is (released code), or is a colour in [0,1] " \
+        {.name = "fill_domain",                                                                                        \
+         .type = MI_CHOICE,                                                                                            \
+         .def = "input",                                                                                               \
+         .choices = "input|image",                                                                                     \
+         .help =                                                                                                       \
+             "Whether the fill is written into the network's input as it is (released code), or is a colour in [0,1] " \
              "that is normalised like the image"},                                                                     \
-    {.name = "fill_rgb", .type = MI_TEXT, .def = "0.5,0.5,0.5", .help = "The three numbers of fill = custom"},         \
-    {.name = "telea_radius", .type = MI_INT, .def = "3", .min = 1, .max = 32, .unit = "px", .later = true,                            \
-     .help = "Neighbourhood of fill = telea (not published)"}
+        {.name = "fill_rgb", .type = MI_TEXT, .def = "0.5,0.5,0.5", .help = "The three numbers of fill = custom"}, {   \
+        .name = "telea_radius", .type = MI_INT, .def = "3", .min = 1, .max = 32, .unit = "px", .later = true,          \
+        .help = "Neighbourhood of fill = telea (not published)"                                                        \
+    }
 /* clang-format on */
 
 #endif

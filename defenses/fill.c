@@ -31,8 +31,7 @@ enum mi_status mi_fill_read(struct mi_fill *f, const struct mi_values *v) {
     f->kind = (enum mi_fill_kind)mi_values_choice(v, "fill"); /* the choices are in the order of the enum */
     f->raw = f->kind != MI_FILL_RELEASED && mi_values_choice(v, "fill_domain") == 1;
     f->radius = (int)mi_values_int(v, "telea_radius");
-    for (int c = 0; c < 3; c++)
-        f->rgb[c] = f->kind == MI_FILL_ZERO ? 0 : f->kind == MI_FILL_ONE ? 1 : imagenet_mean[c];
+    for (int c = 0; c < 3; c++) f->rgb[c] = f->kind == MI_FILL_ZERO ? 0 : f->kind == MI_FILL_ONE ? 1 : imagenet_mean[c];
     return f->kind == MI_FILL_CUSTOM ? parse_rgb(mi_values_section(v), mi_values_text(v, "fill_rgb"), f->rgb) : MI_OK;
 }
 

@@ -26,7 +26,8 @@ static enum mi_status prepare(struct mi_defense *d, struct mi_model *m) {
     MI_TRY(mi_fill_read(&s->fill, d->values));
     s->frame = mi_values_choice(d->values, "frame");
     s->size = m->size;
-    return mi_erase_sampler_square(&s->sampler, mi_values_section(d->values), mi_values_real(d->values, "area"), m->size);
+    return mi_erase_sampler_square(&s->sampler, mi_values_section(d->values), mi_values_real(d->values, "area"),
+                                   m->size);
 }
 
 static enum mi_status input(struct mi_defense *d, struct mi_photo *p) {
@@ -46,9 +47,17 @@ static void note(const struct mi_defense *d, int size, char *text, size_t room) 
 }
 
 static const struct mi_setting settings[] = {
-    {.name = "area", .label = true, .type = MI_REAL, .def = "0.2", .min = 0, .max = 0.95,
+    {.name = "area",
+     .label = true,
+     .type = MI_REAL,
+     .def = "0.2",
+     .min = 0,
+     .max = 0.95,
      .help = "Share of the image that is erased (published: 0.1 to 0.5)"},
-    {.name = "frame", .type = MI_CHOICE, .def = "face", .choices = "face|image",
+    {.name = "frame",
+     .type = MI_CHOICE,
+     .def = "face",
+     .choices = "face|image",
      .help = "What the place is fixed to: the face, through crops and mirroring, or the network's input"},
     MI_FILL_SETTINGS,
     MI_SETTING_END};
@@ -56,10 +65,11 @@ static const struct mi_setting settings[] = {
 const struct mi_defense_desc mi_defense_fe = {
     .info = {.name = "fe",
              .title = "FE (fixed erasing)",
-             .help = "Every training photo loses a square at a place of its own that never changes, so the part under "
-                     "it is never seen; MIDRE's square moves, and over the epochs every part is seen. Compared at equal "
-                     "area, FE costs more accuracy for about the same protection. The place follows the face through "
-                     "crops and mirroring.",
+             .help =
+                 "Every training photo loses a square at a place of its own that never changes, so the part under "
+                 "it is never seen; MIDRE's square moves, and over the epochs every part is seen. Compared at equal "
+                 "area, FE costs more accuracy for about the same protection. The place follows the face through "
+                 "crops and mirroring.",
              .paper = "Tran, Nguyen et al.: Random Erasing vs. Model Inversion, TMLR 2025, Sec. 3.3 and Tab. 1 (FE)",
              .settings = settings,
              .tags = "ablation input square"},

@@ -25,13 +25,15 @@ static enum mi_status validate(const struct mi_values *v) {
     double al = mi_values_real(v, "area_low"), ah = mi_values_real(v, "area_high");
     double rl = mi_values_real(v, "aspect_low"), rh = mi_values_real(v, "aspect_high");
     if (al > ah)
-        return mi_fail(MI_E_INPUT, "defense.midre: area_low %g is greater than area_high %g; the erased share of the "
-                                   "image is drawn between them", al, ah);
-    if (rl > rh)
-        return mi_fail(MI_E_INPUT, "defense.midre: aspect_low %g is greater than aspect_high %g", rl, rh);
+        return mi_fail(MI_E_INPUT,
+                       "defense.midre: area_low %g is greater than area_high %g; the erased share of the "
+                       "image is drawn between them",
+                       al, ah);
+    if (rl > rh) return mi_fail(MI_E_INPUT, "defense.midre: aspect_low %g is greater than aspect_high %g", rl, rh);
     if (mi_values_choice(v, "reading") == MI_READING_B && (rl != 1 || rh != 1))
-        return mi_fail(MI_E_INPUT, "defense.midre: reading B erases squares only; set aspect_low and aspect_high to 1 or "
-                                   "use reading A");
+        return mi_fail(MI_E_INPUT,
+                       "defense.midre: reading B erases squares only; set aspect_low and aspect_high to 1 or "
+                       "use reading A");
     struct mi_fill fill;
     MI_TRY(mi_fill_read(&fill, v));
     if (fill.kind == MI_FILL_TELEA && ah == 1)
@@ -105,18 +107,43 @@ static void release(struct mi_defense *d) {
 /* ---- descriptor -------------------------------------------------------------------------------------------------- */
 
 static const struct mi_setting settings[] = {
-    {.name = "area_low", .label = true, .type = MI_REAL, .def = "0.1", .min = 0, .max = 1,
+    {.name = "area_low",
+     .label = true,
+     .type = MI_REAL,
+     .def = "0.1",
+     .min = 0,
+     .max = 1,
      .help = "Smallest share of the image that is erased (the erase ratio; equal to area_high for a fixed one)"},
-    {.name = "area_high", .label = true, .type = MI_REAL, .def = "0.4", .min = 0, .max = 1,
+    {.name = "area_high",
+     .label = true,
+     .type = MI_REAL,
+     .def = "0.4",
+     .min = 0,
+     .max = 1,
      .help = "Greatest share of the image that is erased (published: 0.4, and 0.8 at 224 px)"},
-    {.name = "reading", .type = MI_CHOICE, .def = "A", .choices = "A|B",
+    {.name = "reading",
+     .type = MI_CHOICE,
+     .def = "A",
+     .choices = "A|B",
      .help = "A: area first, then a place that fits (released code); B: all drawn again until it fits (the text), "
              "which favours small squares"},
-    {.name = "aspect_low", .type = MI_REAL, .def = "1", .min = 0.01, .max = 100,
+    {.name = "aspect_low",
+     .type = MI_REAL,
+     .def = "1",
+     .min = 0.01,
+     .max = 100,
      .help = "Smallest height to width ratio of the erased box, drawn log-uniformly (1 = squares)"},
-    {.name = "aspect_high", .type = MI_REAL, .def = "1", .min = 0.01, .max = 100,
+    {.name = "aspect_high",
+     .type = MI_REAL,
+     .def = "1",
+     .min = 0.01,
+     .max = 100,
      .help = "Greatest height to width ratio of the erased box"},
-    {.name = "probability", .type = MI_REAL, .def = "1", .min = 0, .max = 1,
+    {.name = "probability",
+     .type = MI_REAL,
+     .def = "1",
+     .min = 0,
+     .max = 1,
      .help = "Share of training images that are erased at all"},
     MI_FILL_SETTINGS,
     MI_SETTING_END};

@@ -26,7 +26,8 @@ static enum mi_status prepare(struct mi_defense *d, struct mi_model *m) {
     struct patches *s = d->state;
     MI_TRY(mi_fill_read(&s->fill, d->values));
     s->count = (int)mi_values_int(d->values, "count");
-    return mi_erase_sampler_square(&s->sampler, mi_values_section(d->values), mi_values_real(d->values, "area"), m->size);
+    return mi_erase_sampler_square(&s->sampler, mi_values_section(d->values), mi_values_real(d->values, "area"),
+                                   m->size);
 }
 
 static void draw(const struct patches *s, uint64_t seed, int64_t step, int32_t index, struct mi_box box[PATCHES_MAX]) {
@@ -51,14 +52,26 @@ static void note(const struct mi_defense *d, int size, char *text, size_t room) 
         draw(s, 0, -1, i, box);
         sum += mi_boxes_union(box, s->count, size, cover) / DRAWS;
     }
-    if (cover) snprintf(text, room, "%d squares cover %.1f %% of an image together, on the average", s->count, 100 * sum);
+    if (cover)
+        snprintf(text, room, "%d squares cover %.1f %% of an image together, on the average", s->count, 100 * sum);
     free(cover);
 }
 
 static const struct mi_setting settings[] = {
-    {.name = "count", .label = true, .type = MI_INT, .def = "4", .min = 1, .max = PATCHES_MAX, .unit = "squares",
+    {.name = "count",
+     .label = true,
+     .type = MI_INT,
+     .def = "4",
+     .min = 1,
+     .max = PATCHES_MAX,
+     .unit = "squares",
      .help = "Squares per image (published: 4 and 8)"},
-    {.name = "area", .label = true, .type = MI_REAL, .def = "0.1", .min = 0, .max = 0.95,
+    {.name = "area",
+     .label = true,
+     .type = MI_REAL,
+     .def = "0.1",
+     .min = 0,
+     .max = 0.95,
      .help = "Share of the image of each; they overlap, see the union that is reported (not published: 0.1 for 4, "
              "0.05 for 8)"},
     MI_FILL_SETTINGS,

@@ -49,11 +49,22 @@ static void note(const struct mi_defense *d, int size, char *text, size_t room) 
 }
 
 static const struct mi_setting settings[] = {
-    {.name = "area", .label = true, .type = MI_REAL, .def = "0.4", .min = 0, .max = 1,
+    {.name = "area",
+     .label = true,
+     .type = MI_REAL,
+     .def = "0.4",
+     .min = 0,
+     .max = 1,
      .help = "Probability of a pixel to be replaced (published: 0.1 to 0.6)"},
-    {.name = "value", .type = MI_CHOICE, .def = "random", .choices = "random|mean|zero|one",
+    {.name = "value",
+     .type = MI_CHOICE,
+     .def = "random",
+     .choices = "random|mean|zero|one",
      .help = "What replaces it: uniform numbers per channel, the ImageNet mean, black or white"},
-    {.name = "domain", .type = MI_CHOICE, .def = "image", .choices = "image|input",
+    {.name = "domain",
+     .type = MI_CHOICE,
+     .def = "image",
+     .choices = "image|input",
      .help = "Whether values are colours in [0,1], normalised like the image, or the network's input as it is"},
     MI_SETTING_END};
 

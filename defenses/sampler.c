@@ -31,13 +31,16 @@ static enum mi_status open_sides(struct mi_erase_sampler *s) {
     if (!s->weight) return MI_E_NOMEM;
     for (int side = 0; side <= most; side++) {
         double lo = (double)side * side / pixels, hi = ((double)side + 1) * (side + 1) / pixels, share;
-        if (s->area_low == s->area_high) share = (int)sqrt(s->area_low * pixels) == side;
-        else share = overlap(lo, hi, s->area_low, s->area_high);
+        if (s->area_low == s->area_high)
+            share = (int)sqrt(s->area_low * pixels) == side;
+        else
+            share = overlap(lo, hi, s->area_low, s->area_high);
         sum += share * (s->height - side + 1) * (s->width - side + 1);
         s->weight[side] = sum;
     }
-    if (!(sum > 0)) return mi_fail(MI_E_INPUT, "%s: no square of area %g fits a %dx%d image", s->who, s->area_low,
-                                   s->width, s->height);
+    if (!(sum > 0))
+        return mi_fail(MI_E_INPUT, "%s: no square of area %g fits a %dx%d image", s->who, s->area_low, s->width,
+                       s->height);
     for (int side = 0; side <= most; side++) s->weight[side] /= sum;
     s->weight[most] = 1;
     return MI_OK;
@@ -66,8 +69,8 @@ enum mi_status mi_erase_sampler_open(struct mi_erase_sampler *s, const struct mi
         return st;
     }
     if (can_place(s)) return MI_OK;
-    return mi_fail(MI_E_INPUT, "%s: an erased area of %g never fits a %dx%d image; lower it", s->who,
-                   s->area_low, width, height);
+    return mi_fail(MI_E_INPUT, "%s: an erased area of %g never fits a %dx%d image; lower it", s->who, s->area_low,
+                   width, height);
 }
 
 enum mi_status mi_erase_sampler_square(struct mi_erase_sampler *s, const char *who, double area, int size) {
@@ -99,8 +102,10 @@ static struct mi_box sample_b(const struct mi_erase_sampler *s, struct mi_rng *r
     int lo = 0, hi = s->sides - 1; /* first side whose cumulated weight exceeds u */
     while (lo < hi) {
         int mid = (lo + hi) / 2;
-        if (s->weight[mid] > u) hi = mid;
-        else lo = mid + 1;
+        if (s->weight[mid] > u)
+            hi = mid;
+        else
+            lo = mid + 1;
     }
     return place(s, r, lo, lo);
 }
