@@ -52,25 +52,23 @@ void mi_builder_push(struct mi_builder *b, const char *name); /* "layer1" -> "la
 void mi_builder_pop(struct mi_builder *b);
 /* A zeroed tensor of the store under the builder's prefix (rank 4 in the store's layout); borrowed. */
 mt_tensor *mi_param_new(struct mi_builder *b, const char *name, const int64_t *shape, int nd, enum mi_role role);
-/* A whole-number buffer with given values that belongs to the architecture (a table of indices): stored in the file,
- * and a file with another one is refused.  NULL on failure. */
+/* A table of indices that belongs to the architecture: a buffer in the file; a file with another one is refused. */
 mt_tensor *mi_index_new(struct mi_builder *b, const char *name, const int64_t *values, const int64_t *shape, int nd);
 
 /* ---- initialisers (in place) ---- */
 enum mi_init { MI_INIT_DEFAULT /* U(+-1/sqrt(fan_in)) */, MI_INIT_KAIMING_FAN_OUT, MI_INIT_XAVIER, MI_INIT_NORMAL_001,
-               MI_INIT_ZEROS, MI_INIT_ONES, MI_INIT_KAIMING_FAN_IN,
-               MI_INIT_NORMAL_0001, MI_INIT_NORMAL_002, MI_INIT_NORMAL_01 /* N(0, 0.001^2), N(0, 0.02^2), N(0, 0.1^2) */ };
+               MI_INIT_ZEROS, MI_INIT_ONES, MI_INIT_KAIMING_FAN_IN, MI_INIT_NORMAL_0001 /* 0.001 */,
+               MI_INIT_NORMAL_002 /* 0.02 */, MI_INIT_NORMAL_01 /* 0.1 */ };
 void mi_init_tensor(mt_tensor *t, enum mi_init how, int64_t fan_in, int64_t fan_out, struct mi_rng *r);
-/* mi_param_new with first values from the tensor's own stream (seed, full name). */
 mt_tensor *mi_param_drawn(struct mi_builder *b, const char *name, const int64_t *shape, int nd, enum mi_role role,
-                          enum mi_init how, int64_t fan_in, int64_t fan_out);
+                          enum mi_init how, int64_t fan_in, int64_t fan_out); /* mi_param_new with first values */
 
 /* ---- layers: `name` is relative to the builder's prefix ---- */
 struct mi_conv { mt_tensor *w, *b; mt_convp p; };
 void mi_conv_new(struct mi_builder *b, struct mi_conv *c, const char *name, int in, int out, int k, mt_convp p,
                  bool bias, enum mi_init how);
-void mi_conv_rect_new(struct mi_builder *b, struct mi_conv *c, const char *name, int in, int out, int kh, int kw,
-                      mt_convp p, bool bias, enum mi_init how);
+void mi_conv_rect_new(struct mi_builder *b, struct mi_conv *c, const char *name, int in, int out, int kh /* rows */,
+                      int kw, mt_convp p, bool bias, enum mi_init how);
 mt_tensor *mi_conv(const struct mi_conv *c, mt_tensor *x);
 struct mi_deconv { mt_tensor *w, *b, *subpixel; mt_convp p; }; /* subpixel: prepared by freeze, else NULL */
 void mi_deconv_new(struct mi_builder *b, struct mi_deconv *c, const char *name, int in, int out, int k, mt_convp p,
@@ -103,7 +101,7 @@ mt_tensor *mi_conv_bn(const struct mi_conv *c, const struct mi_bn *n, mt_tensor 
 struct mi_inorm { mt_tensor *g, *b; };
 void mi_inorm_new(struct mi_builder *b, struct mi_inorm *n, const char *name, int channels);
 mt_tensor *mi_inorm(const struct mi_inorm *n, mt_tensor *x);
-struct mi_lnorm { mt_tensor *g, *b; }; /* over the last axis, eps 1e-5 */
+struct mi_lnorm { mt_tensor *g, *b; }; /* over the last axis */
 void mi_lnorm_new(struct mi_builder *b, struct mi_lnorm *n, const char *name, int width);
 mt_tensor *mi_lnorm(const struct mi_lnorm *n, mt_tensor *x /* [...,width] */);
 struct mi_prelu { mt_tensor *w; };

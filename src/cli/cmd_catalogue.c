@@ -60,7 +60,7 @@ static void list_entries(enum mi_kind kind) {
     size_t n;
     const struct mi_entry *const *list = mi_catalogue(kind, &n);
     for (size_t i = 0; i < n; i++) {
-        printf("%-14s %-30s %s\n", list[i]->name, list[i]->title, list[i]->tags ? list[i]->tags : "");
+        printf("%-19s %-30s %s\n", list[i]->name, list[i]->title, list[i]->tags ? list[i]->tags : "");
     }
 }
 
