@@ -20,16 +20,20 @@ static const struct cli_option options[] = {
 };
 
 static enum mi_status read_options(struct cli *c, struct mi_check *k) {
-    long size = 0, classes = 0, minutes = 5;
+    long size = 0, classes = 0;
+    const char *text = cli_value(c, "minutes");
+    char *end = NULL;
+    double minutes = text ? strtod(text, &end) : 5;
+    if (text && (end == text || *end || !(minutes >= 0.05 && minutes <= 100000)))
+        return mi_fail(MI_E_USAGE, "check: --minutes wants a number from 0.05 to 100000, not \"%s\"", text);
     MI_TRY(cli_number(c, "size", 16, 512, &size));
     MI_TRY(cli_number(c, "classes", 1, 10000000, &classes));
-    MI_TRY(cli_number(c, "minutes", 1, 100000, &minutes));
     *k = (struct mi_check){.file = c->args[0],
                            .arch = cli_value(c, "arch"),
                            .data = cli_value(c, "data"),
                            .size = (int)size,
                            .classes = (int)classes,
-                           .minutes = (double)minutes,
+                           .minutes = minutes,
                            .head_may_differ = cli_has(c, "head-may-differ"),
                            .words = (const char *const *)c->args + 1,
                            .n_words = (size_t)(c->n_args - 1)};

@@ -6,6 +6,9 @@
  * setting that is follows from its unit: the first whole number in "steps", else in "epochs", above zero; those that a
  * prior depends on belong to the prior, the others to the attack.
  *
+ * What an earlier quick run made within about the same time for the same full settings and inputs is used again; the
+ * workspace keeps a note of it in cache/quick/ under the fingerprint of the full settings.
+ *
  * A decision is written to runs/NNNN/shortened.json before it is used, so a killed and resumed run makes the same
  * products.  Everything made shorter is named in the journal and in the note of the row. */
 #include <stdlib.h>
@@ -156,6 +159,50 @@ static enum mi_status try_steps(struct engine *e, struct stage *s, struct mi_tri
     return st == MI_STOPPED && t->seconds > 0 ? MI_OK : st == MI_OK && t->seconds <= 0 ? MI_OK : st;
 }
 
+/* ---- what earlier quick runs decided --------------------------------------------------------------------------- */
+
+static char *note_path(const struct engine *e, const struct mi_fingerprint *full) {
+    char *dir = mi_path_join(e->ws.root, "cache/quick"), *path = NULL;
+    if (dir && mi_make_dirs(dir) == MI_OK) path = mi_format("%s/%.16s.json", dir, full->hex);
+    free(dir);
+    return path;
+}
+
+/* The number of an earlier run that had about as much time; 0 = none. */
+static int64_t earlier(const struct engine *e, const struct mi_fingerprint *full, double may) {
+    char *path = note_path(e, full), *text = path && mi_exists(path) ? mi_read_file(path, 4096, NULL) : NULL;
+    json_t *j = text ? json_loads(text, 0, NULL) : NULL;
+    int64_t value = 0;
+    if (j && json_number_value(json_object_get(j, "seconds")) >= 0.5 * may)
+        value = (int64_t)json_integer_value(json_object_get(j, "value"));
+    json_decref(j);
+    free(text);
+    free(path);
+    mi_error_clear(); /* a note that cannot be read is no note */
+    return value;
+}
+
+static void keep_note(const struct engine *e, const struct mi_fingerprint *full, int64_t value, double may) {
+    char text[96], *path = note_path(e, full);
+    snprintf(text, sizeof text, "{\"value\": %lld, \"seconds\": %.3f}", (long long)value, may);
+    if (!path || mi_write_file(path, text, strlen(text)) != MI_OK) mi_error_clear(); /* only a shortcut is lost */
+    free(path);
+}
+
+/* Takes the earlier number if its product is there; else the full one is back in place. */
+static bool reuse(struct engine *e, struct stage *s, const struct effort *f, const struct mi_fingerprint *full,
+                  double may) {
+    int64_t value = earlier(e, full, may);
+    if (value < 1 || value > f->value) return false;
+    if (apply(f, value) == MI_OK && made(e, s) && remember(e, f, value) == MI_OK) {
+        mi_journal_log(e->journal, "info", "%s: an earlier quick run made it with %s.%s = %lld", s->id, f->section,
+                       f->setting->name, (long long)value);
+        return true;
+    }
+    if (apply(f, f->value) != MI_OK) mi_error_clear();
+    return false;
+}
+
 enum mi_status budget_settle(struct engine *e, struct stage *s) {
     struct effort f;
     char key[128];
@@ -165,6 +212,8 @@ enum mi_status budget_settle(struct engine *e, struct stage *s) {
     const json_t *known = json_object_get(e->shortened, key);
     if (known) return apply(&f, (int64_t)json_integer_value(json_object_get(known, "value")));
     if (made(e, s)) return MI_OK;
+    struct mi_fingerprint full = s->fp;
+    if (reuse(e, s, &f, &full, share(e, s))) return MI_OK;
     struct mi_trial t = {.steps = STEPS};
     MI_TRY(try_steps(e, s, &t));
     if (mi_control_stop_wanted(e->control)) return MI_STOPPED;
@@ -175,6 +224,7 @@ enum mi_status budget_settle(struct engine *e, struct stage *s) {
     mi_journal_log(e->journal, "info", "%s: %.0f s for all %lld %s, %.0f s may be used: %s = %lld", s->id, whole,
                    (long long)f.value, f.setting->unit, may, key, (long long)value);
     MI_TRY(remember(e, &f, value));
+    keep_note(e, &full, value, may);
     return apply(&f, value);
 }
 
