@@ -155,7 +155,7 @@ static void published_rows_are_all_there_under_our_names(void **state) {
     assert_true(r && r->s.overpriced && isnan(r->s.tradeoff));
     r = find(&t, "Tab. B.9", "ppa", "resnet18", "tldmi", "");
     assert_true(r && isnan(r->s.delta_eval) && !isnan(r->s.attacc)); /* NA is not zero */
-    assert_non_null(find(&t, "Tab. D.17/2", "lomma-kedmi", "vgg16", "midre", "0.1,0.4 adaptive attack"));
+    assert_non_null(find(&t, "Tab. D.17/2", "lomma_kedmi", "vgg16", "midre", "0.1,0.4 adaptive attack"));
     assert_non_null(find(&t, "Tab. 5/1", "ppa", "resnet152", "midre+nls", "")   ? t.rows
                     : find(&t, "Tab. 5/1", "ppa", "resnet101", "midre+nls", "") ? t.rows
                                                                                 : NULL);
