@@ -19,7 +19,7 @@ cases=("vgg16 64 eval" "vgg16 64 train" "resnet18 64 eval" "resnet18 96 train")
     "efficientnet_b2 64 eval" "efficientnet_b2 64 train"
     "maxvit_t 224 eval" "maxvit_t,head_bias=no 224 train"
     "inception_v3 75 eval" "inception_v3,transform_input=no 75 eval" "inception_v3 299 train"
-    "inception_fid 75 eval" "inception_resnet_v1 96 eval" "inception_resnet_v1 96 train")
+    "inception_fid 75 eval" "inception_resnet_v1 96 eval" "inception_resnet_v1 160 train")
 
 python_for() { # NETWORK: the first python that has what it needs
     local p
