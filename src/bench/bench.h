@@ -10,6 +10,7 @@ struct bench_setup {
     mt_device device;
     mt_dtype precision;
     int batch; /* 0 = the work's own */
+    const char *work; /* its name */
 };
 
 struct bench_work {
@@ -22,6 +23,12 @@ struct bench_work {
 
 extern const struct bench_work *const bench_works[]; /* NULL-terminated; src/bench/works.c */
 const struct bench_work *bench_find(const char *name);
+
+/* ---- models.c: "NAME/train" and "NAME/infer" of every architecture; `midre bench models` runs them all ---- */
+struct mi_model_desc;
+const struct bench_work *bench_model_work(const char *name); /* NULL when it is no such name */
+const struct mi_model_desc *bench_model_of(const char *work, bool *train);
+void bench_model_setup(const struct mi_model_desc *d, int *size, int *classes, int *batch /* 0 = its own */);
 
 /* Runs one work in this process for `seconds` after a warm-up and prints one JSON line on `out`. */
 enum mi_status bench_one(const struct bench_work *w, const struct bench_setup *s, double seconds, FILE *out);

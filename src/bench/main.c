@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "midre/model.h"
 #include "src/bench/bench.h"
 
 extern char **environ;
@@ -36,6 +37,7 @@ static void usage(FILE *out) {
     fprintf(out, "usage: midre bench [WORK...] [options]\n\nworks:\n");
     for (size_t i = 0; bench_works[i]; i++)
         fprintf(out, "  %-15s %s (%s)\n", bench_works[i]->name, bench_works[i]->help, bench_works[i]->unit);
+    fprintf(out, "  %-15s training and inference of every architecture; or NAME/train, NAME/infer (images/s)\n", "models");
     fprintf(out, "\noptions:\n"
                  "  --peer FILE       PyTorch script doing the same works: `python FILE WORK --threads N --seconds S`\n"
                  "  --python PY       python that runs it (default python3)\n"
@@ -74,7 +76,7 @@ static enum mi_status parse(struct options *o, int argc, char **argv) {
 
 static enum mi_status run_one(const struct options *o) {
     const struct bench_work *w = bench_find(o->one);
-    struct bench_setup s = {.batch = o->batch};
+    struct bench_setup s = {.batch = o->batch, .work = o->one};
     if (!w) return MI_E_USAGE;
     MI_TRY(mt_init(o->threads));
     MI_TRY(mt_device_parse(o->device, &s.device));
@@ -130,9 +132,21 @@ static json_t *measure_peer(const struct options *o, const char *work, bool cuda
     snprintf(threads, sizeof threads, "%d", o->threads ? o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN));
     snprintf(seconds, sizeof seconds, "%g", o->seconds);
     snprintf(batch, sizeof batch, "%d", o->batch);
-    return measured((const char *const[]){o->python, o->peer, work, "--threads", threads, "--seconds",
-                                    seconds, "--batch", batch, "--device", cuda ? "cuda" : "cpu",
-                                    o->frozen ? "--frozen" : NULL, NULL});
+    const char *argv[20] = {o->python, o->peer, work, "--threads", threads, "--seconds", seconds,
+                            "--device", cuda ? "cuda" : "cpu", "--batch", batch};
+    int n = 11, side = 0, people = 0, images = o->batch;
+    bool train;
+    char size[16], classes[16];
+    const struct mi_model_desc *d = strchr(work, '/') ? bench_model_of(work, &train) : NULL;
+    if (d) { /* an architecture: the peer does what we do */
+        bench_model_setup(d, &side, &people, &images);
+        snprintf(size, sizeof size, "%d", side);
+        snprintf(classes, sizeof classes, "%d", people);
+        snprintf(batch, sizeof batch, "%d", images);
+        argv[n++] = "--size", argv[n++] = size, argv[n++] = "--classes", argv[n++] = classes;
+    }
+    if (o->frozen) argv[n++] = "--frozen";
+    return measured(argv);
 }
 
 /* The peer runs as a person would run it: without the settings the engine gave itself. */
@@ -157,13 +171,15 @@ static void print_row(const struct options *o, const struct bench_work *w, json_
     if (o->json) {
         char *a = json_dumps(us, 0), *b = peer ? json_dumps(peer, 0) : NULL;
         printf("{\"ours\": %s, \"peer\": %s, \"ratio\": %.3f}\n", a, b ? b : "null",
-               peer ? value_of(us) / value_of(peer) : 0.0);
+               peer && value_of(peer) > 0 ? value_of(us) / value_of(peer) : 0.0);
         free(a);
         free(b);
         return;
     }
-    printf("%-15s %10.3f %-13s %7.0f MB", w->name, value_of(us), w->unit, memory_of(us));
-    if (peer) printf("   peer %10.3f %7.0f MB   ratio %5.2f", value_of(peer), memory_of(peer), value_of(us) / value_of(peer));
+    printf("%-22s %10.3f %-13s %7.0f MB", w->name, value_of(us), w->unit, memory_of(us));
+    const char *none = peer ? json_string_value(json_object_get(peer, "missing")) : NULL;
+    if (none) printf("   no twin (%.60s)", none);
+    if (peer && !none) printf("   peer %10.3f %7.0f MB   ratio %5.2f", value_of(peer), memory_of(peer), value_of(us) / value_of(peer));
     printf("   %s, %s, %d threads\n", json_string_value(json_object_get(us, "precision")),
            json_string_value(json_object_get(us, "device")), (int)json_number_value(json_object_get(us, "threads")));
     fflush(stdout);
@@ -191,6 +207,25 @@ static enum mi_status compare(const struct options *o, const struct bench_work *
     return st;
 }
 
+static enum mi_status by_name(const struct options *o, const char *name) {
+    const struct bench_work *w = bench_find(name);
+    return w ? compare(o, w) : mi_error_status() != MI_OK ? mi_error_status()
+                             : mi_fail(MI_E_USAGE, "bench: %s is neither NAME/train nor NAME/infer", name);
+}
+
+/* One that cannot be measured (memory) is named and the others go on. */
+static enum mi_status all_models(const struct options *o) {
+    char name[80];
+    for (size_t i = 0; mi_model_table[i]; i++)
+        for (int train = 1; train >= 0; train--) {
+            snprintf(name, sizeof name, "%s/%s", mi_model_table[i]->info.name, train ? "train" : "infer");
+            if (by_name(o, name) == MI_OK) continue;
+            printf("%-22s not measured: %s\n", name, mi_error_text());
+            mi_error_clear();
+        }
+    return MI_OK;
+}
+
 int bench_main(int argc, char **argv) {
     struct options o;
     for (int i = 1; i < argc; i++)
@@ -202,8 +237,7 @@ int bench_main(int argc, char **argv) {
         for (size_t i = 0; bench_works[i] && st == MI_OK; i++) st = compare(&o, bench_works[i]);
     else
         for (int i = optind; i < argc && st == MI_OK; i++) {
-            const struct bench_work *w = bench_find(argv[i]);
-            st = w ? compare(&o, w) : mi_error_status();
+            st = strcmp(argv[i], "models") == 0 ? all_models(&o) : by_name(&o, argv[i]);
         }
     if (st != MI_OK) fprintf(stderr, "midre-engine: %s\n", mi_error_text());
     return mi_exit_code(st);

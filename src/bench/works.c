@@ -11,6 +11,7 @@ const struct bench_work *const bench_works[] = {&bench_train_vgg16, &bench_train
 const struct bench_work *bench_find(const char *name) {
     const char *names[16];
     size_t n = 0;
+    if (strchr(name, '/')) return bench_model_work(name);
     for (; bench_works[n]; n++) {
         if (strcmp(bench_works[n]->name, name) == 0) return bench_works[n];
         names[n] = bench_works[n]->name;

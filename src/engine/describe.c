@@ -8,7 +8,11 @@
 
 #include "engine.h"
 
-#define IMAGES 2 /* in the smaller of the two passes */
+/* Images in the smaller of the two passes: small ones need many to stand out from the allocator's grain. */
+static int images(int size) {
+    int n = 262144 / (size * size);
+    return n < 2 ? 2 : n > 64 ? 64 : n;
+}
 
 /* Peak from now on, not from the start of the process: the kernel forgets the old one when asked. */
 static bool forget_peak(mt_device d) {
@@ -37,14 +41,15 @@ static enum mi_status pass(struct mi_model *m, int n, bool train) {
 /* Megabytes an image adds; < 0: cannot be measured here. */
 static enum mi_status per_image(struct mi_model *m, bool train, double *mb) {
     uint64_t used, total, peak[2] = {0};
+    int n = images(m->size);
     *mb = -1;
-    MI_TRY(pass(m, IMAGES, train)); /* warm */
+    MI_TRY(pass(m, n, train)); /* warm */
     for (int k = 0; k < 2; k++) {
         if (!forget_peak(m->params->device)) return MI_OK;
-        MI_TRY(pass(m, IMAGES << k, train));
+        MI_TRY(pass(m, n << k, train));
         MI_TRY(mt_mem_info(m->params->device, &used, &total, &peak[k]));
     }
-    *mb = peak[1] > peak[0] ? (double)(peak[1] - peak[0]) / IMAGES / 1048576.0 : 0;
+    *mb = peak[1] > peak[0] ? (double)(peak[1] - peak[0]) / n / 1048576.0 : 0;
     return MI_OK;
 }
 
