@@ -12,8 +12,6 @@
  * mu, s and Adam's state are its only state. */
 #include "attacks/kedmi.h"
 
-#include <math.h>
-
 enum { DIVISOR = 60 }; /* the published mean is over 60 identities; under Adam it matters through eps only */
 
 /* ---- formulas ------------------------------------------------------------------------------------------------- */
@@ -39,15 +37,6 @@ enum mi_status mi_kedmi_loss(const struct mi_dcgan_g *g, const struct mi_kedmi_d
     out->loss = mt_affine(mt_sum(each, NULL, 0, false), 1 / divisor, 0);
     if (out->loss) return MI_OK;
     return mt_failed() ? mt_status() : mi_fail(MI_E_INTERNAL, "KedMI's loss could not be formed");
-}
-
-void mi_kedmi_update(mt_tensor *p, mt_tensor *m, mt_tensor *v, mt_tensor *grad, double lr, int64_t t) {
-    const double b1 = 0.9, b2 = 0.999, eps = 1e-8;
-    mt_lerp_(m, grad, 1 - b1);
-    mt_affine_(v, b2, 0);
-    mt_add_(v, mt_unary(grad, MT_SQUARE), 1 - b2);
-    mt_tensor *root = mt_unary(mt_affine(v, 1 / (1 - pow(b2, (double)t)), 0), MT_SQRT);
-    mt_add_(p, mt_div(m, mt_affine(root, 1, eps)), -lr / (1 - pow(b1, (double)t)));
 }
 
 /* ---- one recovery --------------------------------------------------------------------------------------------- */
@@ -140,7 +129,7 @@ static enum mi_status kedmi_step(struct kedmi *a, struct mi_loop *l) {
         mi_chunks_curves(&a->c, l, t.identity, t.prior, t.logits);
         if (mi_loop_report_due(l))
             st = mi_chunks_show(&a->c, chunk, l->step, samples(a, chunk, mi_chunks_shown(&a->c, chunk)));
-        mi_kedmi_update(rows(a->p, n), rows(a->m, n), rows(a->v, n), grad, a->lr, it + 1);
+        mi_chunks_adam(rows(a->p, n), rows(a->m, n), rows(a->v, n), grad, a->lr, it + 1);
     }
     enum mi_status end = mt_scope_end(s);
     if (end != MI_OK || st != MI_OK) return end != MI_OK ? end : st;

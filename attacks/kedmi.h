@@ -21,8 +21,6 @@ mt_tensor *mi_kedmi_draw(mt_tensor *p, mt_tensor *noise, bool clamp);
 enum mi_status mi_kedmi_loss(const struct mi_dcgan_g *g, const struct mi_kedmi_d *d, const struct mi_idloss *id,
                              mt_tensor *p, mt_tensor *noise, mt_tensor *y, const uint64_t *key, int64_t step,
                              double lambda, double divisor, bool clamp, struct mi_kedmi_descent *out);
-/* One step of Adam (betas 0.9, 0.999, eps 1e-8) in place; t = 1, 2, ... */
-void mi_kedmi_update(mt_tensor *p, mt_tensor *m, mt_tensor *v, mt_tensor *grad, double lr, int64_t t);
 
 /* Settings of the GAN, and the names of those a prior depends on. */
 #define MI_KEDMI_GAN_SETTINGS                                                                                          \

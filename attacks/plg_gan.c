@@ -212,55 +212,70 @@ void mi_plg_d_close(struct mi_plg_d *d) {
 
 /* t <- t / max(|t|, eps), [n,1]. */
 static mt_tensor *direction(mt_tensor *t) {
-    return mt_div(t, mt_clamp(mt_norm(t, 2, NULL, 0, true), SN_EPS, 1e300));
+    return mt_div(t, mt_clamp(mt_norm(t, 2, NULL, 0, true), SN_EPS, 1e30));
+}
+
+/* One power iteration: v <- W'u, u <- Wv, both of length one; W [out,rest] without a graph. */
+static void power_iteration(const struct mi_plg_sn *n, mt_tensor *w) {
+    mt_tensor *v = direction(mt_matmul(mt_transpose(w, 0, 1), mt_unsqueeze(n->u, 1))); /* [rest,1] */
+    mt_tensor *u = direction(mt_matmul(w, v));                                         /* [out,1] */
+    mt_copy_(n->v, mt_squeeze(v, 1));
+    mt_copy_(n->u, mt_squeeze(u, 1));
 }
 
 /* w / (u' W v) with W [out,rest]; gradient through w in both places. */
-static mt_tensor *sn_weight(const struct mi_plg_sn *n, bool iterate) {
+static mt_tensor *sn_weight(const struct mi_plg_sn *n, int iterations) {
     int64_t out = mt_size(n->w, 0), rest = mt_numel(n->w) / (out > 0 ? out : 1);
     mt_tensor *w = mt_reshape(n->w, MT_SHAPE(out, rest));
-    if (iterate) {
-        bool grad = mt_grad_mode(false);
-        mt_tensor *plain = mt_detach(w);
-        mt_tensor *v = direction(mt_matmul(mt_transpose(plain, 0, 1), mt_unsqueeze(n->u, 1))); /* [rest,1] */
-        mt_tensor *u = direction(mt_matmul(plain, v));                                         /* [out,1] */
-        mt_copy_(n->v, mt_squeeze(v, 1));
-        mt_copy_(n->u, mt_squeeze(u, 1));
-        mt_grad_mode(grad);
-    }
+    bool grad = mt_grad_mode(false);
+    for (int i = 0; i < iterations; i++) power_iteration(n, mt_detach(w));
+    mt_grad_mode(grad);
     /* Copies: the buffers move again before the backward pass of this one is done. */
     mt_tensor *u = mt_clone(n->u), *v = mt_clone(n->v);
     mt_tensor *sigma = mt_sum(mt_mul(u, mt_squeeze(mt_matmul(w, mt_unsqueeze(v, 1)), 1)), NULL, 0, false);
     return mt_div(n->w, sigma);
 }
 
-static mt_tensor *sn_conv(const struct mi_plg_sn *n, mt_tensor *x, int pad, bool iterate) {
+static mt_tensor *sn_conv(const struct mi_plg_sn *n, mt_tensor *w, mt_tensor *x, int pad) {
     mt_convp p = MT_CONV(1, pad);
-    return mt_conv2d(x, sn_weight(n, iterate), n->bias, &p);
+    return mt_conv2d(x, w, n->bias, &p);
 }
 
 static mt_tensor *half_size(mt_tensor *x) {
     return mt_avg_pool2d(x, 2, 2, 0, false, true);
 }
 
-mt_tensor *mi_plg_d(const struct mi_plg_d *d, mt_tensor *x, mt_tensor *y, bool iterate) {
+/* One block, [N,in,s,s] -> [N,out,s/2,s/2]; w: weights of c1, c2, sc.  The first block takes pixels as they are. */
+static mt_tensor *down(const struct mi_plg_d *d, int i, mt_tensor *const w[3], mt_tensor *x) {
+    mt_tensor *m = i == 0 ? x : mt_act(x, MT_RELU, 0), *h = sn_conv(&d->down[i].c1, w[0], m, 1); /* [N,mid,s,s] */
+    if (m != x) mt_drop(m);
+    mt_act_(h, MT_RELU, 0);
+    mt_set(&h, sn_conv(&d->down[i].c2, w[1], h, 1)); /* [N,out,s,s] */
+    mt_set(&h, half_size(h));
+    mt_tensor *s = half_size(x);
+    mt_set(&s, sn_conv(&d->down[i].sc, w[2], s, 0)); /* [N,out,s/2,s/2] */
+    mt_set(&h, mt_add(h, s));
+    mt_drop(s);
+    return h;
+}
+
+mt_tensor *mi_plg_d(const struct mi_plg_d *d, mt_tensor *x, mt_tensor *y, int iterations) {
     bool half = d->precision == MT_BF16;
+    mt_tensor *w[MI_PLG_BLOCKS][3]; /* divided in fp32: a norm in half precision would move every weight */
+    for (int i = 0; i < d->blocks; i++) {
+        w[i][0] = sn_weight(&d->down[i].c1, iterations);
+        w[i][1] = sn_weight(&d->down[i].c2, iterations);
+        w[i][2] = sn_weight(&d->down[i].sc, iterations);
+    }
+    mt_tensor *head = sn_weight(&d->head, iterations), *table = sn_weight(&d->table, iterations);
     if (half) mt_autocast_begin(d->ps->device, MT_BF16);
     mt_tensor *h = mt_contig(x, d->ps->layout);
-    for (int i = 0; i < d->blocks; i++) {
-        mt_tensor *m = i == 0 ? h : mt_act(h, MT_RELU, 0);
-        m = sn_conv(&d->down[i].c1, m, 1, iterate); /* [N,mid,s,s] */
-        mt_act_(m, MT_RELU, 0);
-        mt_set(&m, sn_conv(&d->down[i].c2, m, 1, iterate)); /* [N,out,s,s] */
-        mt_set(&m, half_size(m));
-        mt_tensor *s = sn_conv(&d->down[i].sc, half_size(h), 0, iterate); /* [N,out,s/2,s/2] */
-        h = mt_add(m, s);
-    }
+    for (int i = 0; i < d->blocks; i++) mt_set(&h, down(d, i, w[i], h));
     if (half) mt_autocast_end();
     if (half) mt_set(&h, mt_cast(h, MT_F32));
-    h = mt_sum(mt_act(h, MT_RELU, 0), MT_DIMS(2, 3), false);                                    /* [N,C] */
-    mt_tensor *score = mt_squeeze(mt_linear(h, sn_weight(&d->head, iterate), d->head.bias), 1); /* [N] */
-    mt_tensor *row = mt_embedding(sn_weight(&d->table, iterate), y);                            /* [N,C] */
+    mt_set(&h, mt_sum(mt_act_(h, MT_RELU, 0), MT_DIMS(2, 3), false));   /* [N,C] */
+    mt_tensor *score = mt_squeeze(mt_linear(h, head, d->head.bias), 1); /* [N] */
+    mt_tensor *row = mt_embedding(table, y);                            /* [N,C] */
     return mt_add(score, mt_sum(mt_mul(row, h), MT_DIMS(1), false));
 }
 

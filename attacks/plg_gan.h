@@ -26,7 +26,7 @@ struct mi_plg_g {
     mt_dtype precision;
 };
 
-/* A weight divided by its greatest singular value, estimated by one power iteration a forward pass in training. */
+/* A weight divided by its greatest singular value, estimated by power iteration. */
 struct mi_plg_sn {
     mt_tensor *w, *u, *v, *bias; /* [out,...], [out], [rest], [out] or NULL */
 };
@@ -52,8 +52,8 @@ void mi_plg_d_close(struct mi_plg_d *d);
 
 /* Results belong to the current scope.  train: batch statistics, and the running ones move. */
 mt_tensor *mi_plg_g(const struct mi_plg_g *g, mt_tensor *z, mt_tensor *y, bool train);
-/* iterate: one power iteration on every weight first, as PyTorch does in training mode. */
-mt_tensor *mi_plg_d(const struct mi_plg_d *d, mt_tensor *x, mt_tensor *y, bool iterate);
+/* iterations: power iterations on every weight first; PyTorch makes one for each forward pass in training mode. */
+mt_tensor *mi_plg_d(const struct mi_plg_d *d, mt_tensor *x, mt_tensor *y, int iterations);
 
 /* mean relu(1 - D(real)) + mean relu(1 + D(fake)), scalar. */
 mt_tensor *mi_plg_hinge(mt_tensor *on_real, mt_tensor *on_fake);

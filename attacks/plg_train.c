@@ -1,14 +1,13 @@
 /* attacks/plg_train.c - PLG-MI's prior: public images labelled by the target, then a conditional GAN on them (Yuan et
  * al., AAAI 2023, section "Pseudo Label-Guided cGAN").
  *
- * Phase "labels": the target looks once at every public image; each class takes the `per_class` images it gives the
- * greatest probability.  An image may serve several classes, and a class gets its images even if none is likely.
- * Phase "gan": each step is one generator step, then n_critic discriminator steps on real images (plus noise of half a
- * grey level, U(0,1/256)) and fakes of uniformly drawn classes:
- *   L_D = mean relu(1 - D(x,y)) + mean relu(1 + D(G(z,y),y)),   L_G = -mean D(G(z,y),y) + alpha mean
- * margin(T(A(G(z,y)))) D sees plain fakes, only the target sees augmented ones.  Fakes for D are made without a graph;
- * real and fake go through D together, so singular vectors take one power iteration a step where the original takes
- * two.
+ * Phase "labels" is in plg_labels.c.  Phase "gan": each step is one generator step, then n_critic discriminator steps
+ * on real images (plus noise U(0,1/256), a grey level) and fakes of uniformly drawn classes:
+ *   L_D = mean relu(1 - D(x,y)) + mean relu(1 + D(G(z,y),y))
+ *   L_G = -mean D(G(z,y),y) + alpha mean margin(T(A(G(z,y))))
+ * D sees plain fakes, only the target sees augmented ones.  Fakes for D are made without a graph.  Real and fake go
+ * through D together after two power iterations: the original makes one for each of its two passes, so singular
+ * vectors move as there; only the real half's norm is an iteration ahead.
  *
  * Random numbers are functions of (seed, purpose, step); the walk over labelled images wraps around its end. */
 #include <stdio.h>
@@ -16,9 +15,8 @@
 #include <time.h>
 
 #include "attacks/plgmi.h"
-#include "attacks/public.h"
 
-enum { SHEET_COLS = 8, SHEET_IMAGES = 32, LOOK_BATCH = 64 };
+enum { SHEET_COLS = 8, SHEET_IMAGES = 32 };
 static const double JITTER_P = 0.5;
 
 const char *const mi_plg_prior_settings[] = {"per_class", "gan_steps", "n_critic",  "gan_batch", "gan_width", "z_dim",
@@ -30,7 +28,6 @@ struct plg {
     struct mi_plg_d d;
     mt_opt *opt_g, *opt_d;
     mt_rng *rng;
-    mt_tensor *best, *which;   /* [K,per_class] probability and number of the public image, owned */
     int32_t *image, *order[2]; /* [K*per_class]: image of each labelled sample; its order in two epochs */
     int64_t epoch;             /* of order[0], -1 none */
     float *pixels;             /* [batch,S,S,3] staging */
@@ -41,84 +38,14 @@ struct plg {
     double alpha, sheet_at, sheet_every;
 };
 
-/* ---- labels --------------------------------------------------------------------------------------------------- */
+/* ---- batches -------------------------------------------------------------------------------------------------- */
 
-static enum mi_status look(struct plg *p, struct mi_public *pub, struct mi_loop *l) {
-    int64_t first = l->step * LOOK_BATCH, left = (int64_t)p->job->pub->n - first;
-    int n = (int)(left < pub->batch ? left : pub->batch);
-    mt_scope *s = mt_scope_begin("look");
-    bool grad = mt_grad_mode(false);
-    mt_tensor *probs = NULL, *val = NULL, *at = NULL;
-    enum mi_status st = mi_oracle_probs(p->job->oracle, mi_public_range(pub, first, n, MT_NHWC), &probs); /* [n,K] */
-    if (st == MI_OK) {
-        float *number = mi_calloc((size_t)n, sizeof *number); /* exact: below 2^24 images */
-        if (!number) st = MI_E_NOMEM;
-        for (int i = 0; number && i < n; i++) number[i] = (float)pub->order[first + i];
-        if (number) {
-            mt_tensor *no = mt_to(mt_from(number, MT_SHAPE(1, n), MT_SPEC_F32), mt_device_of(probs));
-            mt_tensor *all = mt_cat(MT_LIST(p->best, mt_transpose(probs, 0, 1)), 1); /* [K,per_class+n] */
-            mt_tensor *who = mt_cat(MT_LIST(p->which, mt_repeat(no, MT_SHAPE(p->classes, 1))), 1);
-            st = mt_topk(all, p->per_class, 1, &val, &at);
-            if (st == MI_OK) mt_copy_(p->best, val);
-            if (st == MI_OK) mt_copy_(p->which, mt_gather(who, 1, at));
-        }
-        free(number);
-    }
-    mt_grad_mode(grad);
-    enum mi_status end = mt_scope_end(s);
-    return end != MI_OK ? end : st;
-}
-
-static enum mi_status take_labels(struct plg *p) {
+static enum mi_status walk_open(struct plg *p) {
     size_t n = (size_t)p->classes * (size_t)p->per_class;
-    float *number = mi_calloc(n, sizeof *number);
-    p->image = mi_calloc(n, sizeof *p->image);
     p->order[0] = mi_calloc(n, sizeof(int32_t));
     p->order[1] = mi_calloc(n, sizeof(int32_t));
-    enum mi_status st = number && p->image && p->order[0] && p->order[1] ? MI_OK : MI_E_NOMEM;
-    if (st == MI_OK) st = mt_read(p->which, number, (int64_t)(n * sizeof *number), MT_F32, MT_NCHW);
-    for (size_t i = 0; st == MI_OK && i < n; i++) p->image[i] = (int32_t)number[i];
-    free(number);
-    return st;
+    return p->order[0] && p->order[1] ? MI_OK : MI_E_NOMEM;
 }
-
-static enum mi_status label_public(struct plg *p) {
-    struct mi_public pub;
-    struct mi_attack_job *job = p->job;
-    if (job->pub->n < (size_t)p->per_class)
-        return mi_fail(MI_E_INPUT,
-                       "each class is to get %d public images but there are only %zu; lower per_class or add "
-                       "public images",
-                       p->per_class, job->pub->n);
-    int batch = job->pub->n < LOOK_BATCH ? (int)job->pub->n : LOOK_BATCH;
-    MI_TRY(mi_public_open(&pub, job, "plg labels", batch, "per_class"));
-    mt_scope *s = mt_scope_begin("labels");
-    mt_spec sp = {MT_F32, job->ctx->device, MT_NCHW};
-    p->best = mt_keep(mt_full(MT_SHAPE(p->classes, p->per_class), -1, sp));
-    p->which = mt_keep(mt_zeros(MT_SHAPE(p->classes, p->per_class), sp));
-    enum mi_status st = mt_scope_end(s);
-    struct mi_loop l = {.ctx = job->ctx,
-                        .phase = "labels",
-                        .unit = "img",
-                        .per_step = batch,
-                        .total = ((int64_t)job->pub->n + LOOK_BATCH - 1) / LOOK_BATCH};
-    mi_loop_add_tensor(&l, "best", &p->best);
-    mi_loop_add_tensor(&l, "which", &p->which);
-    /* Numbers of public images come from the walk's order, which the first range lays out. */
-    mi_epoch_order(pub.order, job->pub->n, mi_mix(job->ctx->seed, mi_hash_text(pub.purpose)), 0);
-    if (st == MI_OK) st = mi_loop_begin(&l);
-    if (st == MI_OK) {
-        while (mi_loop_next(&l)) {
-            enum mi_status step = look(p, &pub, &l);
-            if (step != MI_OK) mi_loop_fail(&l, step);
-        }
-        st = mi_loop_end(&l);
-    }
-    mi_public_close(&pub);
-    return st == MI_OK ? take_labels(p) : st;
-}
-
-/* ---- batches -------------------------------------------------------------------------------------------------- */
 
 /* Number of the labelled sample at a position of the endless walk. */
 static int32_t walk(struct plg *p, int64_t position) {
@@ -171,7 +98,7 @@ enum mi_status mi_plg_g_loss(const struct mi_plg_g *g, const struct mi_plg_d *d,
                              mt_tensor *y, const uint64_t *key, uint64_t seed, int64_t step, mt_tensor **adversarial,
                              mt_tensor **identity) {
     mt_tensor *x = mi_plg_g(g, z, y, true), *logits = NULL; /* [N,3,S,S] [N,K] */
-    *adversarial = mt_affine(mt_mean(mi_plg_d(d, x, y, true), NULL, 0, false), -1, 0);
+    *adversarial = mt_affine(mt_mean(mi_plg_d(d, x, y, 1), NULL, 0, false), -1, 0);
     mt_tensor *seen = mi_plg_augment(x, seed, "plg gan view", key, step, JITTER_P);
     if (!seen) return mt_status();
     MI_TRY(mi_oracle_logits(o, seen, &logits, NULL));
@@ -208,7 +135,7 @@ static enum mi_status d_step(struct plg *p, struct mi_loop *l, int64_t d_step_no
     mt_tensor *fake = mi_plg_g(&p->g, z, fake_y, true);
     mt_grad_mode(grad);
     mt_opt_zero_grad(p->opt_d);
-    mt_tensor *score = mi_plg_d(&p->d, mt_cat(MT_LIST(x, fake), 0), mt_cat(MT_LIST(y, fake_y), 0), true); /* [2N] */
+    mt_tensor *score = mi_plg_d(&p->d, mt_cat(MT_LIST(x, fake), 0), mt_cat(MT_LIST(y, fake_y), 0), 2); /* [2N] */
     mt_tensor *loss = mi_plg_hinge(mt_narrow(score, 0, 0, p->batch), mt_narrow(score, 0, p->batch, p->batch));
     enum mi_status st = mt_backward(loss, false);
     if (st == MI_OK) st = mt_opt_step(p->opt_d);
@@ -290,8 +217,6 @@ static void plg_close(struct plg *p) {
     mt_opt_free(p->opt_g);
     mt_opt_free(p->opt_d);
     mt_rng_free(p->rng);
-    mt_free(p->best);
-    mt_free(p->which);
     free(p->image);
     free(p->order[0]);
     free(p->order[1]);
@@ -306,7 +231,8 @@ static void plg_close(struct plg *p) {
 enum mi_status mi_plg_train(struct mi_attack_job *job, mt_archive *out) {
     struct plg p;
     enum mi_status st = plg_open(&p, job);
-    if (st == MI_OK) st = label_public(&p);
+    if (st == MI_OK) st = mi_plg_labels(job, p.per_class, &p.image);
+    if (st == MI_OK) st = walk_open(&p);
     if (st != MI_OK) goto out;
     struct mi_loop l = {.ctx = job->ctx,
                         .phase = "gan",

@@ -10,45 +10,55 @@
  * identities change speed, not results.  z and Adam's state are the only state. */
 #include "attacks/plgmi.h"
 
-#include <math.h>
-
-#include "attacks/adaptive.h"
-#include "attacks/kedmi.h" /* Adam on plain tensors */
-
 enum { DIVISOR = 60 }; /* the published mean is over 60 identities; under Adam it matters through eps only */
 enum { AUGMENT_NONE, AUGMENT_VIEWS };
 static const double JITTER_P = 1;
 
-mt_tensor *mi_plg_identity(enum mi_plg_loss kind, mt_tensor *logits, mt_tensor *y) {
-    return kind == MI_PLG_MARGIN ? mi_plg_margin(logits, y) : mt_cross_entropy(logits, y, 0, MT_RED_NONE);
+static mt_tensor *rows(mt_tensor *t, int64_t n) {
+    return mt_narrow(t, 0, 0, n);
+}
+
+enum mi_status mi_plg_identity(const struct mi_plg_look *k, mt_tensor *x, mt_tensor *y, const uint64_t *key, int64_t it,
+                               mt_tensor **loss, mt_tensor **logits) {
+    mt_tensor *label = mi_adaptive_repeat(&k->adaptive, y), *all = NULL;
+    *loss = NULL;
+    for (int v = 0; v < k->views; v++) {
+        mt_tensor *seen = x, *erased = NULL, *each; /* [N,3,S,S], [masks*N,3,S,S], [masks*N] */
+        int64_t step = it * k->views + v;
+        if (k->augment) seen = mi_plg_augment(x, k->seed, "plg view", key, step, JITTER_P);
+        if (!seen) return mt_status();
+        MI_TRY(mi_adaptive_views(&k->adaptive, seen, key, step, &erased));
+        MI_TRY(mi_oracle_logits(k->oracle, erased, &all, NULL));
+        each = k->kind == MI_PLG_MARGIN ? mi_plg_margin(all, label) : mt_cross_entropy(all, label, 0, MT_RED_NONE);
+        mt_tensor *one = mi_adaptive_mean(&k->adaptive, each); /* [N] */
+        *loss = *loss ? mt_add(*loss, one) : one;
+    }
+    *logits = rows(all, mt_size(x, 0));
+    return *loss ? MI_OK : mt_status();
 }
 
 struct plgmi {
     struct mi_attack_job *job;
     struct mi_plg_g g;
     struct mi_chunks c;
-    struct mi_adaptive adaptive;
-    enum mi_plg_loss kind;
-    int views, augment;
+    struct mi_plg_look look;
     double lr;
     mt_tensor *z, *m, *v; /* [rows,z_dim]; the last chunk uses the first rows */
 };
-
-static mt_tensor *rows(mt_tensor *t, int64_t n) {
-    return mt_narrow(t, 0, 0, n);
-}
 
 static enum mi_status plgmi_open(struct plgmi *a, struct mi_attack_job *job) {
     const struct mi_values *v = job->values;
     struct mi_ctx *c = job->ctx;
     *a = (struct plgmi){.job = job};
-    a->views = (int)mi_values_int(v, "views");
-    a->augment = mi_values_choice(v, "augment");
-    a->kind = (enum mi_plg_loss)mi_values_choice(v, "loss");
+    a->look = (struct mi_plg_look){.oracle = job->oracle,
+                                   .kind = (enum mi_plg_kind)mi_values_choice(v, "loss"),
+                                   .views = (int)mi_values_int(v, "views"),
+                                   .augment = mi_values_choice(v, "augment") == AUGMENT_VIEWS,
+                                   .seed = c->seed};
     a->lr = mi_values_real(v, "lr");
-    MI_TRY(mi_adaptive_open(&a->adaptive, v, job->size, c->seed));
+    MI_TRY(mi_adaptive_open(&a->look.adaptive, v, job->size, c->seed));
     MI_TRY(mi_chunks_open(&a->c, job, job->restarts, mi_values_int(v, "iterations"), (int)mi_values_int(v, "stack"),
-                          a->adaptive.masks));
+                          a->look.adaptive.masks));
     MI_TRY(mi_plg_load(&a->g, job->prior, job->size, mi_oracle_classes(job->oracle), c->device, c->precision));
     mt_spec sp = {MT_F32, c->device, MT_NCHW};
     int64_t n = mi_chunks_rows(&a->c, 0);
@@ -76,24 +86,6 @@ static enum mi_status start_chunk(struct plgmi *a, int chunk) {
     return mt_scope_end(s);
 }
 
-/* *identity [N]: summed over the views; *logits [N,K] of the last view. */
-static enum mi_status identity(struct plgmi *a, mt_tensor *x, int64_t it, mt_tensor **sum, mt_tensor **logits) {
-    mt_tensor *label = mi_adaptive_repeat(&a->adaptive, a->c.y);
-    *sum = NULL;
-    for (int k = 0; k < a->views; k++) {
-        mt_tensor *seen = x, *erased = NULL;
-        if (a->augment == AUGMENT_VIEWS)
-            seen = mi_plg_augment(x, a->job->ctx->seed, "plg view", a->c.key, it * a->views + k, JITTER_P);
-        if (!seen) return mt_status();
-        MI_TRY(mi_adaptive_views(&a->adaptive, seen, a->c.key, it * a->views + k, &erased));
-        MI_TRY(mi_oracle_logits(a->job->oracle, erased, logits, NULL));
-        mt_tensor *one = mi_adaptive_mean(&a->adaptive, mi_plg_identity(a->kind, *logits, label));
-        *sum = *sum ? mt_add(*sum, one) : one;
-    }
-    *logits = rows(*logits, mt_size(x, 0));
-    return *sum ? MI_OK : mt_status();
-}
-
 static enum mi_status finish_chunk(struct plgmi *a, int chunk) {
     mt_scope *s = mt_scope_begin("finish chunk");
     bool grad = mt_grad_mode(false);
@@ -114,7 +106,7 @@ static enum mi_status plgmi_step(struct plgmi *a, struct mi_loop *l) {
     mt_tensor *leaf = mt_detach(rows(a->z, n)), *grad = NULL, *id = NULL, *logits = NULL; /* leaf shares z's memory */
     enum mi_status st = mt_requires_grad_(leaf, true);
     mt_tensor *x = mi_plg_g(&a->g, leaf, a->c.y, false); /* [n,3,S,S] */
-    if (st == MI_OK) st = x ? identity(a, x, it, &id, &logits) : mt_status();
+    if (st == MI_OK) st = x ? mi_plg_identity(&a->look, x, a->c.y, a->c.key, it, &id, &logits) : mt_status();
     if (st == MI_OK) {
         mt_tensor *loss = mt_affine(mt_sum(id, NULL, 0, false), 1.0 / DIVISOR, 0);
         st = mt_grad_of(loss, &leaf, 1, false, false, &grad);
@@ -125,7 +117,7 @@ static enum mi_status plgmi_step(struct plgmi *a, struct mi_loop *l) {
             int64_t shown = (int64_t)mi_chunks_shown(&a->c, chunk) * a->c.per_label;
             st = mi_chunks_show(&a->c, chunk, l->step, mt_clamp(mt_detach(rows(x, shown)), 0, 1));
         }
-        mi_kedmi_update(rows(a->z, n), rows(a->m, n), rows(a->v, n), grad, a->lr, it + 1);
+        mi_chunks_adam(rows(a->z, n), rows(a->m, n), rows(a->v, n), grad, a->lr, it + 1);
     }
     enum mi_status end = mt_scope_end(s);
     if (end != MI_OK || st != MI_OK) return end != MI_OK ? end : st;

@@ -3,6 +3,7 @@
 #ifndef MIDRE_ATTACKS_PLGMI_H
 #define MIDRE_ATTACKS_PLGMI_H
 
+#include "attacks/adaptive.h"
 #include "attacks/chunks.h"
 #include "attacks/plg_augment.h"
 #include "attacks/plg_gan.h"
@@ -65,13 +66,26 @@
     }
 extern const char *const mi_plg_prior_settings[]; /* NULL-terminated */
 
+/* The `per_class` public images the target gives the greatest probability of each class, as a resumable loop.
+ * *image [classes*per_class] numbers of job->pub, class by class; the caller frees. */
+enum mi_status mi_plg_labels(struct mi_attack_job *job, int per_class, int32_t **image);
 /* Labels the public images and trains the GAN, both as resumable loops. */
 enum mi_status mi_plg_train(struct mi_attack_job *job, mt_archive *out);
 
-/* Identity losses; margin is the published one. */
-enum mi_plg_loss { MI_PLG_MARGIN, MI_PLG_CE };
-/* [N] of logits [N,K]. */
-mt_tensor *mi_plg_identity(enum mi_plg_loss kind, mt_tensor *logits, mt_tensor *y);
+enum mi_plg_kind { MI_PLG_MARGIN, MI_PLG_CE }; /* identity losses; margin is the published one */
+
+/* How images are shown to the target while latents move. */
+struct mi_plg_look {
+    struct mi_oracle *oracle; /* borrowed */
+    struct mi_adaptive adaptive;
+    enum mi_plg_kind kind;
+    int views;    /* independent views of each image, their losses summed */
+    bool augment; /* views are random augmentations, not the image itself */
+    uint64_t seed;
+};
+/* x [N,3,S,S], y [N], key [N] -> *loss [N], *logits [N,K] of the last view.  Views are functions of (seed, key, it). */
+enum mi_status mi_plg_identity(const struct mi_plg_look *k, mt_tensor *x, mt_tensor *y, const uint64_t *key, int64_t it,
+                               mt_tensor **loss, mt_tensor **logits);
 
 /* The generator's loss of one step: *adversarial = -mean D(G(z,y),y), *identity = mean margin of the target's logits
  * of an augmented view.  key [N].  The discriminator's weights must be frozen. */

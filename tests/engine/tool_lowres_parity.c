@@ -113,7 +113,7 @@ static enum mi_status recovery(bool clamp) {
         MI_TRY(put(t.prior, "recover.prior%d", i));
         MI_TRY(put(t.loss, "recover.loss%d", i));
         MI_TRY(put(grad, "recover.grad%d", i));
-        mi_kedmi_update(p, m, v, grad, 0.02, i);
+        mi_chunks_adam(p, m, v, grad, 0.02, i);
         MI_TRY(put(p, "recover.p%d", i));
     }
     return MI_OK;
