@@ -20,7 +20,7 @@ size = 32
 [data.synthfaces]
 identities = 4
 photos = 10
-public_identities = 8
+public_identities = 40
 [target]
 epochs = 1
 batch = 8
@@ -36,6 +36,7 @@ MIDRE_WORKSPACE=$tmp/ws OMP_NUM_THREADS=1 "$MIDRE_BIN" train "$tmp/tiny.ini" --p
 cp "$tmp"/ws/cache/target/*/model.safetensors "$tmp/handed.safetensors"
 ARGS=$tmp/tiny.ini
 start 90 28 OMP_NUM_THREADS=1
+sees "[1 Setup]" 60
 keys 5
 expect "the list of runs offers a check" "[5 Runs]" "check"
 keys c
@@ -47,6 +48,7 @@ keys -l "$tmp/handed.safetensors"; keys Enter
 if sees "[2 Live]" 60 && sees "run 0002" 60; then ok "the check is on the Live screen"; else bad "the check is on the Live screen" "$(screen)"; fi
 if grep -q '^minutes = 5' "$tmp/ws/runs/0002/spec.ini"; then ok "its spec has the time"; else bad "its spec has the time"; fi
 if grep -q '^identities = 4' "$tmp/ws/runs/0002/spec.ini"; then ok "and the data of Setup"; else bad "and the data of Setup"; fi
+sees "ETA" 120 # its engine listens
 keys x; sees "Stop run 0002?" 30 && keys s
 if sees "STOPPED" 90; then ok "it can be stopped"; else bad "it can be stopped" "$(screen)"; fi
 keys q
