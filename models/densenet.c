@@ -4,8 +4,11 @@
  * ReLU, 3x3 convolution to 32) sees all maps made before it; its own 32 channels are appended behind them.  Between
  * the four blocks a transition halves channels (1x1 convolution) and resolution (2x2 mean).  A last BatchNorm and ReLU,
  * the mean over the map (the feature) and one linear layer follow; no dropout.
+ * A defense may cut what the last block passes on to the first round(k * channels) channels of every map but the newest
+ * (Koh et al. 2024, "keep"): the widths that follow from it are set by rewire.
  * The appended map is made anew by every layer, so without gradients at most two of them are alive at a time.
  * Taps are the four blocks' maps before what follows them. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -26,6 +29,8 @@ struct densenet {
     struct mi_bn stem_norm, halve_norm[3], last_norm;
     struct layer *layer; /* all blocks, flat */
     struct mi_linear fc;
+    int first; /* channels that enter the last block */
+    double keep;
 };
 
 static const int dense121[4] = {6, 12, 24, 16}, dense169[4] = {6, 12, 32, 32};
@@ -60,6 +65,10 @@ static int blocks_build(struct mi_builder *b, struct densenet *net) {
     for (int k = 0; k < 4; k++) {
         numbered(name, "denseblock", k + 1);
         mi_builder_push(b, name);
+        if (k == 3) {
+            net->first = width;
+            mi_skip_new(b, &net->keep, MI_SKIP_CAT, 4, "block", NULL);
+        }
         for (int i = 0; i < net->layers[k]; i++, width += GROWTH) {
             numbered(name, "denselayer", i + 1);
             mi_builder_push(b, name);
@@ -98,17 +107,90 @@ static void *densenet_build(struct mi_builder *b, int classes, const int layers[
     return net;
 }
 
+/* ---- fewer channels kept ----------------------------------------------------------------------------------------- */
+
+/* Half to even, as Python rounds. */
+static int kept(double k, int channels) {
+    return (int)rint(k * channels);
+}
+
+/* Makes one layer's or the last BatchNorm anew. */
+static enum mi_status renew_norm(struct mi_builder *b, struct mi_bn *n, const char *name, int width) {
+    static const char *const part[] = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"};
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+        char *full = mi_format("%s%s.%s", b->prefix, name, part[i]);
+        enum mi_status st = full ? mi_params_remove(b->ps, full) : MI_E_NOMEM;
+        free(full);
+        MI_TRY(st);
+    }
+    mi_bn_new(b, n, name, width, 1e-5, 0.1);
+    return MI_OK;
+}
+
+static enum mi_status renew_layer(struct mi_builder *b, struct layer *l, int number, int in) {
+    char name[24];
+    numbered(name, "denselayer", number);
+    mi_builder_push(b, name);
+    enum mi_status st = renew_norm(b, &l->norm1, "norm1", in);
+    char *full = st == MI_OK ? mi_format("%sconv1.weight", b->prefix) : NULL;
+    if (st == MI_OK) st = full ? mi_params_remove(b->ps, full) : MI_E_NOMEM;
+    free(full);
+    if (st == MI_OK) conv_build(b, &l->conv1, "conv1", in, NARROW, 1, MT_CONV(1, 0));
+    mi_builder_pop(b);
+    return st;
+}
+
+static enum mi_status renew_head(struct mi_builder *b, struct mi_model *m, int width) {
+    struct densenet *net = m->net;
+    if (net->fc.enter || mt_size(net->fc.w, 1) != m->feature_width)
+        return mi_fail(MI_E_INPUT,
+                       "the classifier of %s has been changed by another defense already: name the one that "
+                       "weakens skip connections first",
+                       m->desc->info.name);
+    MI_TRY(mi_params_remove(b->ps, "classifier.weight"));
+    MI_TRY(mi_params_remove(b->ps, "classifier.bias"));
+    mi_linear_new(b, &net->fc, "classifier", width, m->classes, true, MI_INIT_DEFAULT);
+    mi_init_tensor(net->fc.b, MI_INIT_ZEROS, 0, 0, &b->rng);
+    m->feature_width = width;
+    return MI_OK;
+}
+
+static enum mi_status rewire(struct mi_model *m) {
+    struct densenet *net = m->net;
+    struct layer *l = net->layer + net->layers[0] + net->layers[1] + net->layers[2];
+    int width = kept(net->keep, net->first) + GROWTH;
+    struct mi_builder b;
+    mi_builder_init(&b, m->params, m->seed);
+    mt_scope *scope = mt_scope_begin("rewire");
+    mi_builder_push(&b, "features");
+    mi_builder_push(&b, "denseblock4");
+    enum mi_status st = MI_OK;
+    for (int i = 1; i < net->layers[3] && st == MI_OK; i++, width += kept(net->keep, GROWTH))
+        st = renew_layer(&b, l + i, i + 1, width);
+    mi_builder_pop(&b);
+    if (st == MI_OK) st = renew_norm(&b, &net->last_norm, "norm5", width);
+    mi_builder_pop(&b);
+    if (st == MI_OK) st = renew_head(&b, m, width);
+    enum mi_status end = mt_scope_end(scope);
+    return st != MI_OK ? st : end;
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
 /* ReLU may overwrite BatchNorm's output, which no backward needs; a norm switched off gives x itself, still in use. */
 static mt_tensor *norm_relu(const struct mi_bn *n, mt_tensor *x, bool train) {
     return n->off ? mt_act(x, MT_RELU, 0.0) : mt_act_(mi_bn(n, x, train), MT_RELU, 0.0);
 }
 
-/* [N,C,H,W] -> [N,C+GROWTH,H,W]; x is left alone. */
-static mt_tensor *layer_run(const struct layer *l, mt_tensor *x, bool train) {
+/* [N,C,H,W] -> [N,pass+GROWTH,H,W], `pass` channels of x before the new ones; x is left alone. */
+static mt_tensor *layer_run(const struct layer *l, mt_tensor *x, int64_t pass, bool train) {
     mt_tensor *h = norm_relu(&l->norm1, x, train);
     mt_set(&h, mi_conv_bn(&l->conv1, &l->norm2, h, train, true)); /* [N,128,H,W] */
     mt_set(&h, mi_conv(&l->conv2, h));                            /* [N,32,H,W] */
-    mt_tensor *y = mt_cat(MT_LIST(x, h), 1);
+    if (pass == 0) return h;
+    mt_tensor *old = pass < mt_size(x, 1) ? mt_narrow(x, 1, 0, pass) : x;
+    mt_tensor *y = mt_cat(MT_LIST(old, h), 1);
+    if (old != x) mt_drop(old);
     mt_drop(h);
     return y;
 }
@@ -120,7 +202,11 @@ static enum mi_status densenet_forward(struct mi_model *m, mt_tensor *x /* [N,3,
     mt_set(&h, mt_max_pool2d(h, 3, 2, 1, false));                              /* [N,64,S/4,S/4] */
     const struct layer *l = net->layer;
     for (int k = 0; k < 4; k++) {
-        for (int i = 0; i < net->layers[k]; i++) mt_set(&h, layer_run(l++, h, m->train));
+        for (int i = 0; i < net->layers[k]; i++) {
+            int64_t newest = i == 0 ? (h ? mt_size(h, 1) : 0) : GROWTH, pass = h ? mt_size(h, 1) : 0;
+            if (k == 3) pass += kept(net->keep, (int)newest) - newest;
+            mt_set(&h, layer_run(l++, h, pass, m->train));
+        }
         if (want_taps) out->tap[k] = h;
         mt_tensor *y = norm_relu(k < 3 ? &net->halve_norm[k] : &net->last_norm, h, m->train);
         if (!want_taps) mt_drop(h);
@@ -162,6 +248,7 @@ static const char *const taps[] = {"denseblock1", "denseblock2", "denseblock3", 
         .std = {0.5f, 0.5f, 0.5f},                                                                                     \
         .build = build##depth,                                                                                         \
         .forward = densenet_forward,                                                                                   \
+        .rewire = rewire,                                                                                              \
         .free = densenet_free,                                                                                         \
     }
 

@@ -19,6 +19,7 @@ struct unit {
     struct mi_prelu slope;
     int stride;
     bool projects;
+    double keep; /* factor of the skip */
 };
 
 struct ir {
@@ -68,6 +69,7 @@ static void body_build(struct mi_builder *b, struct ir *net) {
             char name[16];
             snprintf(name, sizeof name, "%d", k);
             mi_builder_push(b, name);
+            mi_skip_new(b, &net->unit[k].keep, MI_SKIP_ADD, s + 1, "block", in != 64 << s ? "shortcut_layer" : NULL);
             unit_build(b, &net->unit[k], in, 64 << s, i == 0 ? 2 : 1);
             mi_builder_pop(b);
             in = 64 << s;
@@ -113,12 +115,13 @@ static mt_tensor *unit_run(const struct unit *u, mt_tensor *x /* [N,a,H,W] */, b
     mt_set(&h, mi_prelu(&u->slope, h));
     mt_set(&h, mi_conv(&u->conv2, h));
     mt_set(&h, mi_bn(&u->norm_out, h, train)); /* [N,b,H/s,W/s] */
+    if (u->keep == 0.0) return h;
     mt_tensor *skip = x;
     if (u->projects)
         skip = mi_conv_bn(&u->skip_conv, &u->skip_norm, x, train, false);
     else if (u->stride != 1)
         skip = mt_max_pool2d(x, 1, u->stride, 0, false); /* every s-th pixel */
-    mt_add_(h, skip, 1.0);
+    mt_add_(h, skip, u->keep);
     if (skip != x) mt_drop(skip);
     return h;
 }

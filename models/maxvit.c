@@ -25,6 +25,7 @@ struct attention {
     struct mi_lnorm norm, mlp_norm;
     mt_tensor *table, *index; /* [169,heads], i64 [49,49] */
     struct mi_linear qkv, merge, up, down;
+    double keep, mlp_keep; /* factors of the skips */
     bool grid;
 };
 
@@ -34,6 +35,7 @@ struct layer {
     struct mi_se se;
     struct attention attention[2];
     double drop; /* stochastic depth of its five residual branches */
+    double keep; /* factor of the convolution's skip */
     bool halves;
 };
 
@@ -59,9 +61,11 @@ static void index_build(struct mi_builder *b, struct attention *a) {
     a->index = mi_index_new(b, "relative_position_index", index, MT_SHAPE(TOKENS, TOKENS));
 }
 
-static void attention_build(struct mi_builder *b, struct attention *a, int width, bool grid) {
+static void attention_build(struct mi_builder *b, struct attention *a, int width, int stage, bool grid) {
     const int span = (2 * SIDE - 1) * (2 * SIDE - 1);
     a->grid = grid;
+    mi_skip_new(b, &a->keep, MI_SKIP_ADD, stage, grid ? "grid_attention" : "window_attention", NULL);
+    mi_skip_new(b, &a->mlp_keep, MI_SKIP_ADD, stage, grid ? "grid_mlp" : "window_mlp", NULL);
     mi_builder_push(b, grid ? "grid_attention" : "window_attention");
     mi_builder_push(b, "attn_layer");
     mi_lnorm_new(b, &a->norm, "0", width);
@@ -89,12 +93,13 @@ static void conv_norm_build(struct mi_builder *b, struct mi_conv *c, struct mi_b
     mi_builder_pop(b);
 }
 
-static void layer_build(struct mi_builder *b, struct layer *l, int in, int out, bool halves) {
+static void layer_build(struct mi_builder *b, struct layer *l, int in, int out, int stage, bool halves) {
     int wide = 4 * out;
     mt_convp depthwise = MT_CONV(halves ? 2 : 1, 1);
     depthwise.groups = wide;
     l->halves = halves;
     mi_builder_push(b, "MBconv");
+    mi_skip_new(b, &l->keep, MI_SKIP_ADD, stage, "mbconv", halves ? "proj" : NULL);
     if (halves) {
         mi_builder_push(b, "proj"); /* 0 is the pool */
         mi_conv_new(b, &l->proj, "1", in, out, 1, MT_CONV(1, 0), true, MI_INIT_NORMAL_002);
@@ -108,8 +113,8 @@ static void layer_build(struct mi_builder *b, struct layer *l, int in, int out, 
     mi_conv_new(b, &l->narrow, "conv_c", wide, out, 1, MT_CONV(1, 0), true, MI_INIT_NORMAL_002);
     mi_builder_pop(b);
     mi_builder_pop(b);
-    attention_build(b, &l->attention[0], out, false);
-    attention_build(b, &l->attention[1], out, true);
+    attention_build(b, &l->attention[0], out, stage, false);
+    attention_build(b, &l->attention[1], out, stage, true);
 }
 
 static void stages_build(struct mi_builder *b, struct maxvit *net, double drop_path) {
@@ -125,7 +130,7 @@ static void stages_build(struct mi_builder *b, struct maxvit *net, double drop_p
             mi_builder_push(b, name);
             mi_builder_push(b, "layers");
             net->layer[k].drop = drop_path * k / (LAYERS - 1); /* grows evenly from 0 */
-            layer_build(b, &net->layer[k], in, 64 << s, i == 0);
+            layer_build(b, &net->layer[k], in, 64 << s, s + 1, i == 0);
             mi_builder_pop(b);
             mi_builder_pop(b);
             in = 64 << s;
@@ -166,13 +171,14 @@ static mt_tensor *mbconv(const struct layer *l, mt_tensor *x, double drop, struc
     mt_set(&h, mi_se(&l->se, h));
     mt_set(&h, mi_conv(&l->narrow, h)); /* [N,D,H/s,W/s] */
     h = mi_drop_path(h, drop, m->rng);
+    if (l->keep == 0.0) return h;
     mt_tensor *skip = x;
     if (l->halves) {
         mt_tensor *half = mt_avg_pool2d(x, 3, 2, 1, false, true);
         skip = mi_conv(&l->proj, half);
         mt_drop(half);
     }
-    mt_add_(h, skip, 1.0);
+    mt_add_(h, skip, l->keep);
     if (skip != x) mt_drop(skip);
     return h;
 }
@@ -230,8 +236,14 @@ static mt_tensor *attend(const struct attention *a, mt_tensor *t) {
     return s;
 }
 
-static void residual(mt_tensor **t, mt_tensor *branch, double drop, struct mi_model *m) {
+/* *t becomes keep times itself plus the branch. */
+static void residual(mt_tensor **t, mt_tensor *branch, double keep, double drop, struct mi_model *m) {
     branch = mi_drop_path(branch, drop, m->rng);
+    if (keep == 0.0) {
+        mt_set(t, branch);
+        return;
+    }
+    if (keep != 1.0) mt_set(t, mt_affine(*t, keep, 0.0));
     mt_set(t, mt_add(*t, branch));
     mt_drop(branch);
 }
@@ -241,12 +253,12 @@ static mt_tensor *attention_run(const struct attention *a, mt_tensor *x, double 
     mt_tensor *t = split(x, a->grid);
     mt_tensor *h = mi_lnorm(&a->norm, t);
     mt_set(&h, attend(a, h));
-    residual(&t, h, drop, m);
+    residual(&t, h, a->keep, drop, m);
     h = mi_lnorm(&a->mlp_norm, t);
     mt_set(&h, mi_linear(&a->up, h)); /* [N,H*W,4D] */
     h = mi_act(h, MT_GELU);
     mt_set(&h, mi_linear(&a->down, h));
-    residual(&t, h, drop, m);
+    residual(&t, h, a->mlp_keep, drop, m);
     mt_tensor *y = join(t, mt_size(x, 2), a->grid);
     mt_drop(t);
     return y;

@@ -3,6 +3,7 @@
 #define MIDRE_MODELS_H
 
 #include "midre/model.h"
+#include "midre/skips.h"
 
 extern const struct mi_model_desc mi_model_vgg16;
 extern const struct mi_model_desc mi_model_ir152, mi_model_facenet64, mi_model_facenet112;

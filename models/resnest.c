@@ -25,6 +25,7 @@ struct block {
     struct attention split;
     int stride;
     bool projects; /* the skip has a convolution */
+    double keep;   /* factor of the skip */
 };
 
 struct resnest {
@@ -102,6 +103,7 @@ static void *resnest_build(struct mi_builder *b, const struct mi_values *v, int 
         for (int i = 0; i < in_layer[l]; i++, in = 256 << l) {
             snprintf(name, sizeof name, "%d", i);
             mi_builder_push(b, name);
+            mi_skip_new(b, &k->keep, MI_SKIP_ADD, l + 1, "block", i == 0 ? "downsample" : NULL);
             block_build(b, k++, in, 64 << l, l > 0 && i == 0 ? 2 : 1, i == 0);
             mi_builder_pop(b);
         }
@@ -153,13 +155,14 @@ static mt_tensor *block_run(const struct block *k, mt_tensor *x /* left alone */
     mt_set(&h, attention_run(&k->split, h, train));
     if (k->stride == 2) mt_set(&h, mt_avg_pool2d(h, 3, 2, 1, false, true));
     mt_set(&h, mi_conv_bn(&k->conv3, &k->norm3, h, train, false));
+    if (k->keep == 0.0) return mt_act_(h, MT_RELU, 0.0);
     mt_tensor *skip = x;
     if (k->projects) {
         mt_tensor *small = k->stride == 2 ? mt_avg_pool2d(x, 2, 2, 0, true, false) : x;
         skip = mi_conv_bn(&k->skip_conv, &k->skip_norm, small, train, false);
         if (small != x) mt_drop(small);
     }
-    mt_add_(h, skip, 1.0); /* h is BatchNorm's output, which nobody's backward needs */
+    mt_add_(h, skip, k->keep); /* h is BatchNorm's output, which nobody's backward needs */
     if (skip != x) mt_drop(skip);
     return mt_act_(h, MT_RELU, 0.0);
 }

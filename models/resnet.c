@@ -13,6 +13,7 @@ struct block {
     struct mi_conv conv[3], skip_conv;
     struct mi_bn norm[3], skip_norm;
     bool projects; /* the skip has a convolution */
+    double keep;   /* factor of the skip */
 };
 
 struct resnet {
@@ -39,7 +40,8 @@ static void numbered(char out[24], const char *word, int n) {
     snprintf(out, 24, "%s%d", word, n);
 }
 
-static void block_build(struct mi_builder *b, struct block *k, int convs, int in, int mid, int out, int stride) {
+static void block_build(struct mi_builder *b, struct block *k, int convs, int in, int mid, int out, int stride,
+                        int stage) {
     int from = in;
     for (int i = 0; i < convs; i++) {
         bool wide = convs == 2 || i == 1, last = i == convs - 1; /* wide: a 3x3 convolution */
@@ -54,6 +56,7 @@ static void block_build(struct mi_builder *b, struct block *k, int convs, int in
         from = to;
     }
     k->projects = stride != 1 || in != out;
+    mi_skip_new(b, &k->keep, MI_SKIP_ADD, stage, "block", k->projects ? "downsample" : NULL);
     if (!k->projects) return;
     mi_builder_push(b, "downsample");
     mi_conv_new(b, &k->skip_conv, "0", in, out, 1, MT_CONV(stride, 0), false, MI_INIT_KAIMING_FAN_OUT);
@@ -89,7 +92,7 @@ static void *build_family(struct mi_builder *b, const struct family *f, int clas
         for (int i = 0; i < f->blocks[l]; i++) {
             numbered(name, "", i);
             mi_builder_push(b, name);
-            block_build(b, k++, f->convs, in, mid, mid * expand, l > 0 && i == 0 ? 2 : 1);
+            block_build(b, k++, f->convs, in, mid, mid * expand, l > 0 && i == 0 ? 2 : 1, l + 1);
             mi_builder_pop(b);
             in = mid * expand;
         }
@@ -107,8 +110,9 @@ static mt_tensor *block_run(const struct block *k, int convs, mt_tensor *x, bool
         if (h != x) mt_drop(h);
         h = next;
     }
+    if (k->keep == 0.0) return mt_act_(h, MT_RELU, 0.0);
     mt_tensor *skip = k->projects ? mi_conv_bn(&k->skip_conv, &k->skip_norm, x, train, false) : x;
-    mt_add_(h, skip, 1.0); /* h is BatchNorm's output, which nobody's backward needs */
+    mt_add_(h, skip, k->keep); /* h is BatchNorm's output, which nobody's backward needs */
     if (skip != x) mt_drop(skip);
     return mt_act_(h, MT_RELU, 0.0);
 }

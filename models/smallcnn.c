@@ -19,7 +19,7 @@ struct small {
     struct mi_bn stem_norm, norm[STAGES][MAX_BLOCKS][2], skip_norm[STAGES], feature_norm;
     struct mi_linear embed, fc;
     int blocks;
-    double dropout;
+    double dropout, keep[STAGES][MAX_BLOCKS]; /* keep: factors of quickres' skips */
 };
 
 static int small_width(const struct mi_values *v, int size) {
@@ -124,6 +124,7 @@ static void *quickres_build(struct mi_builder *b, const struct mi_values *v, int
             mi_bn_new(b, &net->norm[s][i][0], "bn1", out, 1e-5, 0.1);
             mi_conv_new(b, &net->conv[s][i][1], "conv2", out, out, 3, MT_CONV(1, 1), false, MI_INIT_KAIMING_FAN_OUT);
             mi_bn_new(b, &net->norm[s][i][1], "bn2", out, 1e-5, 0.1);
+            mi_skip_new(b, &net->keep[s][i], MI_SKIP_ADD, s + 1, "block", i == 0 ? "downsample" : NULL);
             if (i == 0) {
                 mi_builder_push(b, "downsample");
                 mi_conv_new(b, &net->skip_conv[s], "0", in, out, 1, MT_CONV(2, 0), false, MI_INIT_KAIMING_FAN_OUT);
@@ -143,8 +144,9 @@ static void *quickres_build(struct mi_builder *b, const struct mi_values *v, int
 static mt_tensor *residual(const struct small *net, int s, int i, mt_tensor *x, bool train) {
     mt_tensor *h = mi_conv_bn(&net->conv[s][i][0], &net->norm[s][i][0], x, train, true);
     mt_set(&h, mi_conv_bn(&net->conv[s][i][1], &net->norm[s][i][1], h, train, false));
+    if (net->keep[s][i] == 0.0) return mt_act_(h, MT_RELU, 0.0);
     mt_tensor *skip = i == 0 ? mi_conv_bn(&net->skip_conv[s], &net->skip_norm[s], x, train, false) : x;
-    mt_add_(h, skip, 1.0);
+    mt_add_(h, skip, net->keep[s][i]);
     if (skip != x) mt_drop(skip);
     return mt_act_(h, MT_RELU, 0.0);
 }

@@ -34,6 +34,8 @@ struct mi_model_desc {
     void *(*build)(struct mi_builder *b, const struct mi_values *v, int classes, int size);
     enum mi_status (*forward)(struct mi_model *m, mt_tensor *x, bool want_taps, struct mi_forward_out *out);
     void (*free)(void *net);
+    /* Makes the layers anew whose widths follow from a MI_SKIP_CAT's k (skips.h); NULL = there is none. */
+    enum mi_status (*rewire)(struct mi_model *m);
 };
 extern const struct mi_model_desc *const mi_model_table[]; /* NULL-terminated; models/table.c */
 const struct mi_model_desc *mi_model_find(const char *name);

@@ -13,10 +13,10 @@
 enum mi_role { MI_PARAM, MI_FROZEN_PARAM /* in the file, never trained */, MI_BUFFER };
 struct mi_named { char *name; mt_tensor *t; enum mi_role role; bool trainable, constant /* loading must bring the same */; };
 /* A layer as it stands in the network's own struct: what a defense may change after the build (borrowed, see `at`). */
-enum mi_layer_kind { MI_LAYER_CONV, MI_LAYER_LINEAR, MI_LAYER_BN };
-struct mi_layer { enum mi_layer_kind kind; void *at; /* struct mi_conv, mi_linear, mi_bn */ };
+enum mi_layer_kind { MI_LAYER_CONV, MI_LAYER_LINEAR, MI_LAYER_BN, MI_LAYER_PRELU };
+struct mi_layer { enum mi_layer_kind kind; void *at; /* struct mi_conv, mi_linear, ... */ };
 struct mi_params {
-    struct mi_named *item; int n, cap; mt_device device; mt_layout_t layout;
+    struct mi_named *item; int n, cap; mt_device device; mt_layout_t layout; struct mi_skips *skips; /* skips.h */
     struct mi_layer *layer; int n_layers, cap_layers; /* in the order they were built; they live as long as the network */
 };
 
@@ -89,8 +89,8 @@ mt_tensor *mi_linear(const struct mi_linear *l, mt_tensor *x);
 struct mi_bn {
     mt_tensor *g, *b, *rm, *rv, *count;
     double momentum, eps;
-    /* Set by defenses after the build: running statistics also while training, which do not move; group normalisation
-     * with this many groups and the same g and b instead; nothing at all. */
+    /* Set by defenses after the build.  fixed: running statistics also while training, which do not move; groups > 0
+     * and not fixed: group normalisation with this many groups and the same g and b instead; off: nothing at all. */
     bool fixed, off;
     int groups;
 };

@@ -13,6 +13,8 @@ enum mi_status mt_backward(mt_tensor *loss, bool retain);
 /* Gradients of scalar `out` for `in`; create_graph for double backward. grads[i] may come back MT_NONE. */
 enum mi_status mt_grad_of(mt_tensor *out, mt_tensor *const *in, int n, bool create_graph, bool retain,
                           mt_tensor **grads);
+/* Stands for t as it is now in mt_grad_of's `in`, even if t is overwritten in place afterwards. */
+mt_tensor *mt_mark(mt_tensor *t);
 bool mt_grad_mode(bool on);                                /* thread state; returns the old value */
 
 /* ---- optimisers: one C pass over each parameter on the CPU, fused/foreach kernels on CUDA --------------------
@@ -26,6 +28,7 @@ void mt_opt_zero_grad(mt_opt *o);                          /* gradients become u
 void mt_opt_set_lr(mt_opt *o, double lr);
 double mt_opt_lr(const mt_opt *o);
 double mt_clip_grad_norm(mt_tensor *const *ps, int n, double max_norm); /* returns the norm before */
+void mt_opt_reset(mt_opt *o);                              /* forgets the state, as if no step had been taken */
 void mt_opt_free(mt_opt *o);
 
 /* ---- archives: files of named tensors, written atomically, read with limits ---------------------------------

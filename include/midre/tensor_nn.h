@@ -14,6 +14,8 @@ typedef struct { int stride[2], pad[2], outpad[2], dil[2]; int64_t groups; } mt_
 
 mt_tensor *mt_linear(mt_tensor *x, mt_tensor *w /* [out,in] */, mt_tensor *b);
 mt_tensor *mt_conv2d(mt_tensor *x, mt_tensor *w /* [out,in/groups,kh,kw] */, mt_tensor *b, const mt_convp *p);
+/* What a convolution's kernel sees at each place, [N,C*kh*kw,places]; p->groups plays no part. */
+mt_tensor *mt_unfold2d(mt_tensor *x, int kh, int kw, const mt_convp *p);
 /* Transposed convolution, w [in,out,kh,kw].  Stride 2 goes the sub-pixel way (3x3 convolution + pixel_shuffle, exact)
  * where that is faster: always on 1.13 CPU. */
 mt_tensor *mt_deconv2d(mt_tensor *x, mt_tensor *w, mt_tensor *b, const mt_convp *p);

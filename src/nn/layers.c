@@ -6,7 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "midre/watch.h"
 #include "src/nn/params_priv.h"
+
+static _Thread_local const struct mi_watch *watch;
+
+void mi_watch_layers(const struct mi_watch *w) {
+    watch = w;
+}
+
+static mt_tensor *told(enum mi_layer_kind kind, const void *layer, mt_tensor *x, mt_tensor *y) {
+    if (watch && y) watch->applied(watch->ctx, kind, layer, x, y);
+    return y;
+}
 
 mt_tensor *mi_param_drawn(struct mi_builder *b, const char *name, const int64_t *shape, int nd, enum mi_role role,
                           enum mi_init how, int64_t fan_in, int64_t fan_out) {
@@ -68,7 +80,7 @@ void mi_conv_rect_new(struct mi_builder *b, struct mi_conv *c, const char *name,
 }
 
 mt_tensor *mi_conv(const struct mi_conv *c, mt_tensor *x) {
-    return mt_conv2d(x, c->w, c->b, &c->p);
+    return told(MI_LAYER_CONV, c, x, mt_conv2d(x, c->w, c->b, &c->p));
 }
 
 void mi_deconv_new(struct mi_builder *b, struct mi_deconv *c, const char *name, int in, int out, int k, mt_convp p,
@@ -119,11 +131,11 @@ void mi_linear_1x1_new(struct mi_builder *b, struct mi_linear *l, const char *na
 
 mt_tensor *mi_linear(const struct mi_linear *l, mt_tensor *x) {
     if (l->enter) x = l->enter(l->ctx, x);
-    if (!l->w || mt_ndim(l->w) == 2) return mt_linear(x, l->w, l->b);
+    if (!l->w || mt_ndim(l->w) == 2) return told(MI_LAYER_LINEAR, l, x, mt_linear(x, l->w, l->b));
     mt_tensor *w = mt_flatten(l->w, 1); /* [out,in] */
     mt_tensor *y = mt_linear(x, w, l->b);
     mt_drop(w);
-    return y;
+    return told(MI_LAYER_LINEAR, l, x, y);
 }
 
 void mi_bn_new(struct mi_builder *b, struct mi_bn *n, const char *name, int channels, double eps, double momentum) {
@@ -151,10 +163,10 @@ static void count_batch(mt_tensor *count) {
 
 mt_tensor *mi_bn(const struct mi_bn *n, mt_tensor *x, bool train) {
     if (n->off) return mt_narrow(x, 0, 0, mt_size(x, 0)); /* a handle of its own: callers drop x */
-    if (n->groups > 0) return mt_group_norm(x, n->groups, n->g, n->b, n->eps);
     if (n->fixed) train = false;
+    if (n->groups > 0 && !n->fixed) return told(MI_LAYER_BN, n, x, mt_group_norm(x, n->groups, n->g, n->b, n->eps));
     if (train) count_batch(n->count);
-    return mt_batch_norm(x, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps);
+    return told(MI_LAYER_BN, n, x, mt_batch_norm(x, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps));
 }
 
 mt_tensor *mi_conv_bn(const struct mi_conv *c, const struct mi_bn *n, mt_tensor *x, bool train, bool relu) {
@@ -185,6 +197,7 @@ mt_tensor *mi_lnorm(const struct mi_lnorm *n, mt_tensor *x) {
 
 void mi_prelu_new(struct mi_builder *b, struct mi_prelu *p, const char *name, int channels) {
     p->w = make(b, name, "weight", MT_SHAPE(channels), MI_PARAM, MI_INIT_ZEROS, 0, 0);
+    note_layer(b->ps, MI_LAYER_PRELU, p);
     if (!p->w) return;
     bool grad = mt_grad_mode(false);
     mt_fill_(p->w, 0.25);
@@ -192,5 +205,5 @@ void mi_prelu_new(struct mi_builder *b, struct mi_prelu *p, const char *name, in
 }
 
 mt_tensor *mi_prelu(const struct mi_prelu *p, mt_tensor *x) {
-    return mt_prelu(x, p->w);
+    return told(MI_LAYER_PRELU, p, x, mt_prelu(x, p->w));
 }

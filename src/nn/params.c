@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "midre/skips.h"
 #include "src/nn/params_priv.h"
 
 struct mi_params *mi_params_new(mt_device d, mt_layout_t layout) {
@@ -26,6 +27,7 @@ void mi_params_free(struct mi_params *ps) {
     }
     free(ps->item);
     free(ps->layer);
+    mi_skips_free(ps->skips);
     free(ps);
 }
 
@@ -49,7 +51,8 @@ void *mi_params_layer(const struct mi_params *ps, enum mi_layer_kind kind, const
         if (ps->layer[i].kind != kind) continue;
         const mt_tensor *own = kind == MI_LAYER_CONV     ? ((struct mi_conv *)at)->w
                                : kind == MI_LAYER_LINEAR ? ((struct mi_linear *)at)->w
-                                                         : ((struct mi_bn *)at)->g;
+                               : kind == MI_LAYER_BN     ? ((struct mi_bn *)at)->g
+                                                         : ((struct mi_prelu *)at)->w;
         if (own == w) return at;
     }
     return NULL;

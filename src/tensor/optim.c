@@ -29,12 +29,18 @@ mt_opt *mt_sgd_new(double lr, double momentum, double weight_decay, bool nestero
     return opt_new((struct mt_opt){.lr = lr, .momentum = momentum, .wd = weight_decay, .nesterov = nesterov});
 }
 
-void mt_opt_free(mt_opt *o) {
-    if (!o) return;
-    for (int i = 0; i < o->n; i++) {
+void mt_opt_reset(mt_opt *o) {
+    for (int i = 0; o && i < o->n; i++) {
         mt_free(o->slot[i].m);
         mt_free(o->slot[i].v);
+        o->slot[i].m = o->slot[i].v = NULL;
+        o->slot[i].step = 0;
     }
+}
+
+void mt_opt_free(mt_opt *o) {
+    if (!o) return;
+    mt_opt_reset(o);
     free(o->slot);
     free(o->list);
     free(o);

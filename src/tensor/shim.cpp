@@ -17,6 +17,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/variable.h>
 #include <torch/version.h>
 
 #define MT_TV (TORCH_VERSION_MAJOR * 100 + TORCH_VERSION_MINOR)
@@ -1332,6 +1333,14 @@ mt_tensor *mt_conv2d(mt_tensor *x, mt_tensor *w, mt_tensor *b, const mt_convp *p
     });
 }
 
+mt_tensor *mt_unfold2d(mt_tensor *x, int kh, int kw, const mt_convp *p) {
+    if (!ok(__func__, x)) return nullptr;
+    return run(__func__, [&] {
+        return at::im2col(x->t, {kh, kw}, IntArrayRef(two(p->dil)), IntArrayRef(two(p->pad)),
+                          IntArrayRef(two(p->stride)));
+    });
+}
+
 /* Transposed convolution with stride 2, cut by output parity.  Output 2q+r along an axis takes kernel index u from
  * input q+tap where 2*tap = r + pad - u.  Kernel 5, padding 2: r=0 has u = 4,2,0 and r=1 has u = -,3,1 at the taps
  * -1,0,+1.  Kernel 4, padding 1: r=0 has 3,1,- and r=1 has -,2,0.  "-" is a zero row appended to the kernel. */
@@ -1684,6 +1693,18 @@ enum mi_status mt_grad_of(mt_tensor *out, mt_tensor *const *in, int n, bool crea
         break;
     }
     return st;
+}
+
+/* A view written to in place later would be rebuilt from its base, past the edge taken here: it becomes a copy. */
+mt_tensor *mt_mark(mt_tensor *t) {
+    if (!ok(__func__, t)) return nullptr;
+    return run(__func__, [&] {
+        if (t->t.is_view()) t->t = t->t.clone();
+        Tensor mark = at::empty({0}, t->t.options());
+        if (t->t.requires_grad())
+            torch::autograd::impl::set_gradient_edge(mark, torch::autograd::impl::gradient_edge(t->t));
+        return mark;
+    });
 }
 
 bool mt_grad_mode(bool on) {
