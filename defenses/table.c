@@ -6,13 +6,15 @@
 
 extern const struct mi_defense_desc mi_defense_none, mi_defense_midre;
 extern const struct mi_defense_desc mi_defense_nls, mi_defense_bido, mi_defense_bido_coco;
-extern const struct mi_defense_desc mi_defense_mid, mi_defense_tldmi;
+extern const struct mi_defense_desc mi_defense_mid, mi_defense_dp, mi_defense_tldmi;
+extern const struct mi_defense_desc mi_defense_rolss, mi_defense_ssf, mi_defense_tts;
 extern const struct mi_defense_desc mi_defense_fe, mi_defense_ee, mi_defense_pixels, mi_defense_patches;
 extern const struct mi_defense_desc mi_defense_cutmix, mi_defense_crop, mi_defense_blur;
 
 const struct mi_defense_desc *const mi_defense_table[] = {
     &mi_defense_none, &mi_defense_midre,
-    &mi_defense_nls, &mi_defense_bido, &mi_defense_bido_coco, &mi_defense_mid, &mi_defense_tldmi,
+    &mi_defense_nls, &mi_defense_bido, &mi_defense_bido_coco, &mi_defense_mid, &mi_defense_dp, &mi_defense_tldmi,
+    &mi_defense_rolss, &mi_defense_ssf, &mi_defense_tts,
     &mi_defense_fe, &mi_defense_ee, &mi_defense_pixels, &mi_defense_patches,
     &mi_defense_cutmix, &mi_defense_crop, &mi_defense_blur, NULL};
 

@@ -18,6 +18,7 @@ struct mi_train_recipe {        /* from the [target] or [judge] section */
     struct mi_jitter jitter;    /* random colours */
     enum { MI_KEEP_LAST, MI_KEEP_BEST } keep;
     int eval_every;             /* epochs between test evaluations; the last epoch always evaluates */
+    int second_step;            /* set by a defense: from this epoch on a fresh optimiser trains what is kept; 0 none */
 };
 struct mi_values;
 enum mi_status mi_train_recipe_read(const struct mi_values *section, struct mi_train_recipe *r);

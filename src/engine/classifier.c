@@ -184,6 +184,9 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
             st = mi_train(ctx, c.model, &s->data->images, &r, s->kind == ST_TARGET ? &c.defenses : NULL, &acc);
     }
     if (st == MI_OK) st = save(e, s, c.model, ctx, acc);
+    char told[600] = ""; /* what the defenses came to, a privacy guarantee for one */
+    if (st == MI_OK && !*finished && s->kind == ST_TARGET)
+        mi_defenses_note(&c.defenses, s->size, told, sizeof(told));
     classifier_close(&c);
     if (st != MI_OK) return st;
     json_object_set_new(facts, "acc", json_real(acc));
@@ -192,6 +195,7 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
     json_object_set_new(facts, "init", json_string(origin(init, finished)));
     json_object_set_new(facts, "model", json_string(s->model));
     json_object_set_new(facts, "defense", json_string(s->defense));
+    if (*told) json_object_set_new(facts, "defense_note", json_string(told));
     json_object_set_new(facts, "size", json_integer(s->size));
     json_object_set_new(facts, "classes", json_integer(s->data->images.classes));
     return MI_OK;

@@ -151,6 +151,7 @@ static enum mi_status train_step(struct job *j, struct mi_loop *l) {
     double lr = mi_schedule_lr(j->r, l->step, j->per_epoch, l->total);
     mt_opt_set_lr(j->opt, lr);
     mi_loop_scalar(l, "lr", lr);
+    if (j->r->second_step > 0 && l->step == j->r->second_step * j->per_epoch) mt_opt_reset(j->opt);
     MI_TRY(mi_defenses_step(j->defenses, j->m, j->opt, l->step, l->step / j->per_epoch));
     if (j->m->rng) mt_rng_seed(j->m->rng, mi_mix(mi_mix(j->ctx->seed, mi_hash_text("dropout")), (uint64_t)l->step));
     mt_scope *scope = mt_scope_begin("train step");
@@ -175,7 +176,7 @@ static enum mi_status end_epoch(struct job *j, int64_t step, int64_t total) {
     mi_ctx_scalar(j->ctx, "acc/test", step + 1, (double)epoch, acc);
     mi_ctx_scalar(j->ctx, "loss/test", step + 1, (double)epoch, loss);
     j->last_acc = acc;
-    if (j->best && acc > j->best_acc) {
+    if (j->best && acc > j->best_acc && epoch > j->r->second_step) { /* else it is of another network */
         j->best_acc = acc;
         assign_params(j->best, j->m->params);
     }
@@ -280,11 +281,8 @@ static void tell_defenses(struct job *j) {
 static enum mi_status plan_batches(struct job *j) {
     const struct mi_pack_split *train = &j->d->split[MI_TRAIN];
     j->per_epoch = mi_steps_per_epoch(j->d, j->r, &j->batch);
-    j->sampling = (struct mi_sampling){.labels = train->labels,
-                                       .n = train->n,
-                                       .classes = j->d->classes,
-                                       .batch = j->r->batch,
-                                       .seed = j->ctx->seed};
+    j->sampling = (struct mi_sampling){
+        .labels = train->labels, .n = train->n, .classes = j->d->classes, .batch = j->r->batch, .seed = j->ctx->seed};
     MI_TRY(mi_defenses_plan(j->defenses, &j->sampling, &j->sampler));
     if (!j->sampler) return MI_OK;
     j->per_epoch = j->sampling.per_epoch;
