@@ -14,7 +14,7 @@ trap 'rm -rf "$TEST_TMP"' EXIT
 
 passed=0 failed=0 skipped=0
 run_one() { # name, command...
-    local name=$1 log=$TEST_TMP/log rc ok bad skip
+    local name=$1 log=$TEST_TMP/log rc ok bad skip start=$SECONDS
     shift
     "$@" >"$log" 2>"$log.err" </dev/null
     rc=$?
@@ -27,7 +27,7 @@ run_one() { # name, command...
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
     printf '%-44s %4d passed %3d failed' "$name" "$ok" "$bad"
     [ "$skip" -gt 0 ] && printf ' %3d skipped' "$skip"
-    echo
+    echo "  ($((SECONDS - start)) s)"
     grep -iE '^(not )?ok .*# *skip' "$log" | sed 's/^not //; s/^/    /'
     if [ "$bad" -gt 0 ]; then
         echo "    exit code $rc"
