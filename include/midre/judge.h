@@ -32,5 +32,13 @@ enum mi_status mi_score_attack(const struct mi_verdict *v, int identities, int r
 /* Fills distance and nearest (index into the split) of each verdict from features of the private train photos. */
 enum mi_status mi_score_knn(struct mi_model *judge, mt_tensor *recon_features, struct mi_verdict *v, int n,
                             const struct mi_pack_split *private_train, int batch, double *knn);
+/* The same with features [m,width] of the photos `index` [m] at hand. */
+enum mi_status mi_score_knn_among(mt_tensor *recon_features, struct mi_verdict *v, int n,
+                                  const struct mi_pack_split *private_train, const int32_t *index, mt_tensor *photos,
+                                  double *knn);
+/* Indices of the photos whose person is among the verdicts, *n of them; the caller frees.  NULL on no memory. */
+int32_t *mi_photos_of(const struct mi_verdict *v, int n_v, const struct mi_pack_split *s, size_t *n);
+/* Fréchet distance of Gaussians fitted to the rows of a [n,d] and b [m,d] (covariances with n-1), f64; n, m >= 2. */
+enum mi_status mi_frechet(mt_tensor *a, mt_tensor *b, double *out);
 
 #endif

@@ -30,6 +30,8 @@ mt_tensor *mt_logical_and(mt_tensor *a, mt_tensor *b);
 mt_tensor *mt_where(mt_tensor *c, mt_tensor *a, mt_tensor *b);
 mt_tensor *mt_matmul(mt_tensor *a, mt_tensor *b);
 mt_tensor *mt_inverse(mt_tensor *t); /* [M,M] f32 or f64; no host sync: a singular matrix gives values not finite */
+mt_tensor *mt_svdvals(mt_tensor *t); /* [M,N] f32 or f64 -> singular values [min(M,N)], greatest first */
+mt_tensor *mt_qr_r(mt_tensor *t);    /* [M,N] f32 or f64 -> upper triangular [min(M,N),N] with R'R = t't */
 
 /* nd = 0 reduces over everything.  dims may be negative. */
 mt_tensor *mt_sum(mt_tensor *t, const int *dims, int nd, bool keep);

@@ -37,6 +37,7 @@ struct mi_score_view {                       /* one table row; NAN = not measure
     double fid, delta_eval, delta_face, queries;
     int64_t seed; int identities, images, resolution; bool synthetic;
     bool quick;   /* from a run that was shortened to a time */
+    char *fid_features; /* whose features FID compares, "quickres@64"; may be NULL */
     char *note;   /* what is unusual about how it came about; may be NULL */
 };
 struct mi_log_view { double at; char level; char *text; };                      /* level 'i' 'w' 'e' */

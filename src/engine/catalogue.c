@@ -38,6 +38,12 @@ static const struct mi_entry metrics[] = {
      .help =
          "Squared distance in the judge's features from a reconstruction to the nearest private training photo of the "
          "person; only comparable under the same judge."},
+    {.name = "fid",
+     .title = "Frechet distance (FID)",
+     .paper = "Heusel et al., NeurIPS 2017",
+     .tags = "higher is better",
+     .help = "Distance between Gaussians fitted to the features of all reconstructions and of the attacked people's "
+             "private training photos; the row says whose features, and whether there are fewer images than features."},
     {.name = "tradeoff",
      .title = "Trade-off",
      .paper = "MIDRE, TMLR 2025",

@@ -111,6 +111,17 @@ char *budget_note(const struct engine *e, const struct stage *score);
 bool budget_quick(const struct engine *e);
 
 /* ---- score_events.c: a stored score as journal events ---- */
+/* FID of an attack (score_fid.c). */
+struct fid_score {
+    double value;      /* NAN = not measured */
+    char features[96]; /* whose features: "quickres@64" */
+    bool few;          /* no more images than features on one side */
+};
+/* MI_E_INPUT when the settings cannot be followed. */
+enum mi_status fid_check(const struct engine *e);
+/* x [n,3,S,S]; fake [n,width] and real [m,width] are the judge's features of x and of the attacked people's photos. */
+enum mi_status fid_measure(const struct engine *e, const struct stage *s, mt_tensor *x, const struct mi_verdict *v,
+                           int n, mt_tensor *fake, mt_tensor *real, struct fid_score *out);
 enum mi_status score_publish(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *score);
 
 /* ---- load.c: processor, memory and GPU once a second ---- */

@@ -120,18 +120,24 @@ static json_t *row_event(struct engine *e, struct stage *s, const json_t *score,
     json_object_set_new(ev, "synthetic", json_boolean(s->data->images.desc->synthetic));
     set_real(ev, "acc", s->target->acc);
     set_real(ev, "judge_acc", s->judge->acc);
-    static const char *const metrics[] = {"attacc", "attacc_std", "top5", "top5_std", "knn", "target_judged"};
+    static const char *const metrics[] = {"attacc", "attacc_std", "top5", "top5_std",
+                                          "knn",    "target_judged", "fid"};
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
         set_real(ev, metrics[i], real_of(score, metrics[i]));
+    const json_t *features = json_object_get(score, "fid_features");
+    if (features) json_object_set(ev, "fid_features", (json_t *)features);
     return ev;
 }
 
-/* How the row came about where that is not the usual way: shortened, or a batch in parts. */
-static void add_note(const struct engine *e, const struct stage *s, json_t *ev, const json_t *target) {
+/* How the row came about where that is not the usual way: shortened, a batch in parts, few images. */
+static void add_note(const struct engine *e, const struct stage *s, json_t *ev, const json_t *target,
+                     const json_t *score) {
     char *note = budget_note(e, s), parts[64] = "";
     int n = int_of(target, "parts");
     if (n > 1) snprintf(parts, sizeof parts, "target's batches in %d parts", n);
-    char *all = note ? mi_format("%s%s%s", note, *note && *parts ? "; " : "", parts) : NULL;
+    const char *few = json_is_true(json_object_get(score, "fid_few")) ? "FID of fewer images than features" : "";
+    const char *comma = *few && (*parts || (note && *note)) ? "; " : "";
+    char *all = note ? mi_format("%s%s%s%s%s", note, *note && *parts ? "; " : "", parts, comma, few) : NULL;
     if (all && *all) json_object_set_new(ev, "note", json_string(all));
     if (budget_quick(e)) json_object_set_new(ev, "quick", json_true());
     free(all);
@@ -166,7 +172,7 @@ enum mi_status score_publish(struct engine *e, struct stage *s, struct mi_ctx *c
     json_t *target = facts_of(e, s->target), *attack = facts_of(e, s->attack);
     const json_t *init = json_object_get(target, "init");
     if (init) json_object_set(ev, "init", (json_t *)init);
-    add_note(e, s, ev, target);
+    add_note(e, s, ev, target, score);
     set_real(ev, "queries", real_of(attack, "queries"));
     json_decref(target);
     json_decref(attack);

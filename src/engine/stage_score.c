@@ -15,6 +15,7 @@
 
 static enum mi_status identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
     (void)s;
+    MI_TRY(fid_check(e));
     return plan_hash_settings(h, e->spec->section[MI_SEC_SCORE], NULL);
 }
 
@@ -83,17 +84,26 @@ static enum mi_status write_json(struct mi_ctx *ctx, json_t *score) {
 
 /* Judges all images and measures the metrics; verdicts [n] are the caller's. */
 static enum mi_status measure(struct engine *e, const struct stage *s, mt_tensor *x, const int *labels, int ids,
-                              int restarts, struct mi_verdict *v, struct mi_attack_score *sc) {
+                              int restarts, struct mi_verdict *v, struct mi_attack_score *sc, struct fid_score *fid) {
     const struct mi_values *score = e->spec->section[MI_SEC_SCORE];
-    mt_tensor *features = NULL; /* [n,width] */
+    const struct mi_pack_split *photos = &s->judge->data->images.split[MI_TRAIN];
+    mt_tensor *features = NULL, *theirs = NULL; /* [n,width], [photos of the attacked,width] */
     int n = ids * restarts;
+    size_t count = 0;
     double knn = NAN;
     MI_TRY(mi_judge_images(e->judge, x, labels, BATCH, v, &features));
-    if (mi_values_bool(score, "knn"))
-        MI_TRY(mi_score_knn(e->judge, features, v, n, &s->judge->data->images.split[MI_TRAIN], BATCH, &knn));
-    MI_TRY(mi_score_attack(v, ids, restarts, (int)mi_values_int(score, "group"), sc));
+    bool near = mi_values_bool(score, "knn"), fids = mi_values_choice(score, "fid") != 0;
+    int32_t *index = mi_photos_of(v, n, photos, &count);
+    enum mi_status st = index ? MI_OK : MI_E_NOMEM;
+    if (st == MI_OK && count == 0 && (near || fids))
+        st = mi_fail(MI_E_INPUT, "the private training set has no photo of any attacked identity");
+    if (st == MI_OK && (near || fids)) st = mi_eval_features(e->judge, photos, index, count, BATCH, &theirs);
+    if (st == MI_OK && near) st = mi_score_knn_among(features, v, n, photos, index, theirs, &knn);
+    if (st == MI_OK) st = fid_measure(e, s, x, v, n, features, theirs, fid);
+    if (st == MI_OK) st = mi_score_attack(v, ids, restarts, (int)mi_values_int(score, "group"), sc);
     sc->knn = knn;
-    return MI_OK;
+    free(index);
+    return st;
 }
 
 static enum mi_status read_recon(mt_archive *a, mt_tensor **x, int **labels, int *ids, int *restarts) {
@@ -118,17 +128,21 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     int *labels = NULL, ids = 0, restarts = 0;
     struct mi_verdict *v = NULL;
     struct mi_attack_score sc = {0};
+    struct fid_score fid = {.value = NAN};
     double target = NAN;
     bool was = mt_grad_mode(false);
     mt_scope *scope = mt_scope_begin("score");
     mt_tensor *x = NULL;
     enum mi_status st = read_recon(a, &x, &labels, &ids, &restarts);
     if (st == MI_OK && !(v = mi_calloc((size_t)ids * (size_t)restarts, sizeof(*v)))) st = MI_E_NOMEM;
-    if (st == MI_OK) st = measure(e, s, x, labels, ids, restarts, v, &sc);
+    if (st == MI_OK) st = measure(e, s, x, labels, ids, restarts, v, &sc, &fid);
     if (st == MI_OK) st = ask_target(e, s, x, labels, ids * restarts, &target);
     if (st == MI_OK) {
         json_t *score = to_json(v, ids * restarts, &sc, target);
         json_object_set_new(score, "restarts", json_integer(restarts));
+        json_object_set_new(score, "fid", number(fid.value));
+        if (*fid.features) json_object_set_new(score, "fid_features", json_string(fid.features));
+        json_object_set_new(score, "fid_few", json_boolean(fid.few));
         st = write_json(ctx, score);
         json_decref(score);
     }

@@ -9,8 +9,7 @@
 
 #include "src/judge/judge_priv.h"
 
-/* Indices of the private photos whose person is among the verdicts; *n of them.  NULL on no memory. */
-static int32_t *photos_of_attacked(const struct mi_verdict *v, int n_v, const struct mi_pack_split *s, size_t *n) {
+int32_t *mi_photos_of(const struct mi_verdict *v, int n_v, const struct mi_pack_split *s, size_t *n) {
     int32_t top = 0;
     for (int i = 0; i < n_v; i++)
         if (v[i].label > top) top = v[i].label;
@@ -54,38 +53,42 @@ static enum mi_status nearest(struct mi_verdict *v, const float *own, const floa
     return mi_fail(MI_E_INPUT, "identity %d was attacked but the private training set has no photo of it", v->label);
 }
 
-enum mi_status mi_score_knn(struct mi_model *judge, mt_tensor *recon_features, struct mi_verdict *v, int n,
-                            const struct mi_pack_split *private_train, int batch, double *knn) {
-    int width = judge->feature_width;
-    if (!recon_features || mt_ndim(recon_features) != 2 || mt_size(recon_features, 0) != n ||
-        mt_size(recon_features, 1) != width || n < 1)
-        return mi_fail(MI_E_INTERNAL, "KNN needs features [%d,%d] of the reconstructions", n, width);
-    size_t photos = 0;
-    mt_tensor *features = NULL;
-    float *own = mi_calloc((size_t)n, (size_t)width * sizeof *own), *theirs = NULL;
-    int32_t *index = photos_of_attacked(v, n, private_train, &photos);
-    mt_scope *scope = mt_scope_begin("knn");
-    enum mi_status st = own && index ? MI_OK : MI_E_NOMEM;
-    if (st == MI_OK && photos == 0)
-        st = mi_fail(MI_E_INPUT, "the private training set has no photo of any attacked identity");
-    if (st == MI_OK) st = mi_eval_features(judge, private_train, index, photos, batch, &features);
-    if (st == MI_OK) {
-        theirs = mi_calloc(photos, (size_t)width * sizeof *theirs);
-        if (!theirs) st = MI_E_NOMEM;
-    }
-    int64_t row = (int64_t)width * (int64_t)sizeof *own;
-    if (st == MI_OK) st = mt_read(features, theirs, (int64_t)photos * row, MT_F32, MT_NCHW);
+enum mi_status mi_score_knn_among(mt_tensor *recon_features, struct mi_verdict *v, int n,
+                                  const struct mi_pack_split *private_train, const int32_t *index, mt_tensor *photos,
+                                  double *knn) {
+    if (!recon_features || !photos || mt_ndim(recon_features) != 2 || mt_size(recon_features, 0) != n || n < 1 ||
+        mt_ndim(photos) != 2 || mt_size(photos, 1) != mt_size(recon_features, 1))
+        return mi_fail(MI_E_INTERNAL, "KNN needs features of %d reconstructions and of photos, of one width", n);
+    size_t m = (size_t)mt_size(photos, 0);
+    int width = (int)mt_size(photos, 1);
+    int64_t row = (int64_t)width * (int64_t)sizeof(float);
+    float *own = mi_calloc((size_t)n, (size_t)row), *theirs = mi_calloc(m, (size_t)row);
+    enum mi_status st = own && theirs ? MI_OK : MI_E_NOMEM;
+    if (st == MI_OK) st = mt_read(photos, theirs, (int64_t)m * row, MT_F32, MT_NCHW);
     if (st == MI_OK) st = mt_read(recon_features, own, n * row, MT_F32, MT_NCHW);
     double sum = 0;
     for (int i = 0; st == MI_OK && i < n; i++) {
-        st = nearest(&v[i], own + (size_t)i * (size_t)width, theirs, index, photos, private_train, width);
+        st = nearest(&v[i], own + (size_t)i * (size_t)width, theirs, index, m, private_train, width);
         sum += v[i].distance;
     }
-    enum mi_status end = mt_scope_end(scope);
     free(own);
     free(theirs);
+    if (st == MI_OK) *knn = sum / n;
+    return st;
+}
+
+enum mi_status mi_score_knn(struct mi_model *judge, mt_tensor *recon_features, struct mi_verdict *v, int n,
+                            const struct mi_pack_split *private_train, int batch, double *knn) {
+    size_t photos = 0;
+    mt_tensor *features = NULL;
+    int32_t *index = mi_photos_of(v, n, private_train, &photos);
+    mt_scope *scope = mt_scope_begin("knn");
+    enum mi_status st = index ? MI_OK : MI_E_NOMEM;
+    if (st == MI_OK && photos == 0)
+        st = mi_fail(MI_E_INPUT, "the private training set has no photo of any attacked identity");
+    if (st == MI_OK) st = mi_eval_features(judge, private_train, index, photos, batch, &features);
+    if (st == MI_OK) st = mi_score_knn_among(recon_features, v, n, private_train, index, features, knn);
+    enum mi_status end = mt_scope_end(scope);
     free(index);
-    if (end != MI_OK || st != MI_OK) return end != MI_OK ? end : st;
-    *knn = sum / n;
-    return MI_OK;
+    return end != MI_OK ? end : st;
 }

@@ -125,6 +125,11 @@ static const struct mi_setting score_settings[] = {
      .help = "Identities averaged together; the spread is taken inside a group"},
     {.name = "knn", .type = MI_BOOL, .def = "yes",
      .help = "Also measure the distance to the nearest private photo"},
+    {.name = "fid", .type = MI_CHOICE, .def = "judge", .choices = "off|judge|inception",
+     .help = "Also measure the Frechet distance between reconstructions and the attacked people's training photos, in "
+             "the features of the judge or of the Inception network made for it"},
+    {.name = "fid_weights", .type = MI_PATH, .def = "",
+     .help = "Weights of that Inception network, for fid = inception (pt_inception-2015-12-05-6726825d.pth)"},
     MI_SETTING_END,
 };
 

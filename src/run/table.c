@@ -49,7 +49,7 @@ struct mi_row *mi_table_add(struct mi_table *t) {
 static void row_free(struct mi_row *r) {
     struct mi_score_view *s = &r->s;
     char *owned[] = {s->cell,   s->model,    s->defense, s->attack, s->data,        s->judge,  s->precision,
-                     s->device, s->protocol, s->init, s->note, r->source, r->public_data, r->variant};
+                     s->device, s->protocol, s->init, s->note, s->fid_features, r->source, r->public_data, r->variant};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
 }
 
@@ -122,7 +122,8 @@ static enum mi_status add_measured(struct mi_table *t, const struct mi_run_view 
     r->run = v->number;
     /* Every pointer copied from the view is replaced before anything can fail into row_free. */
     char **own[] = {&r->s.cell,  &r->s.model,     &r->s.defense, &r->s.attack,   &r->s.data,
-                    &r->s.judge, &r->s.precision, &r->s.device,  &r->s.protocol, &r->s.init, &r->s.note};
+                    &r->s.judge, &r->s.precision, &r->s.device,  &r->s.protocol, &r->s.init,
+                    &r->s.note,  &r->s.fid_features};
     const char *from[sizeof own / sizeof *own];
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) from[i] = *own[i], *own[i] = NULL;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) MI_TRY(copy_text(own[i], from[i]));

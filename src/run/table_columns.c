@@ -37,6 +37,7 @@ const struct mi_column mi_columns[] = {
     {"delta_face",  "δ_face", "d_face", "$\\delta_{face}$ $\\uparrow$",
      MI_COL_REAL, S(delta_face), .digits = 3, .weight = 6},
     {"fid",         "FID", "FID", "FID $\\uparrow$", MI_COL_REAL, S(fid), .digits = 2, .weight = 7},
+    {"fid_features", WHERE("FID of"),  MI_COL_TEXT, S(fid_features), .weight = -1},
     {"queries",     "Queries", "Queries", "Queries", MI_COL_REAL, S(queries), .digits = 0, .weight = 12},
     {"seed",        WHERE("Seed"),      MI_COL_SEED, S(seed), .weight = 9},
     {"identities",  WHERE("Ids"),       MI_COL_COUNT, S(identities), .weight = 11},

@@ -201,7 +201,8 @@ enum mi_status mi_view_sort_recon(struct mi_run_view *v) {
 
 static void free_score(struct mi_score_view *s) {
     char *texts[] = {s->cell,  s->model,     s->defense, s->attack,   s->data,
-                     s->judge, s->precision, s->device,  s->protocol, s->init, s->note};
+                     s->judge, s->precision, s->device,  s->protocol, s->init, s->note,
+                     s->fid_features};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) free(texts[i]);
 }
 
@@ -210,7 +211,8 @@ static bool read_score_texts(const json_t *e, struct mi_score_view *s) {
            mi_event_text(e, "defense", &s->defense) && mi_event_text(e, "attack", &s->attack) &&
            mi_event_text(e, "data", &s->data) && mi_event_text(e, "judge", &s->judge) &&
            mi_event_text(e, "precision", &s->precision) && mi_event_text(e, "device", &s->device) &&
-           mi_event_text(e, "protocol", &s->protocol) && mi_event_text(e, "init", &s->init) && mi_event_text(e, "note", &s->note);
+           mi_event_text(e, "protocol", &s->protocol) && mi_event_text(e, "init", &s->init) && 
+           mi_event_text(e, "note", &s->note) && mi_event_text(e, "fid_features", &s->fid_features);
 }
 
 enum mi_applied mi_view_apply_score(struct mi_run_view *v, const json_t *e) {

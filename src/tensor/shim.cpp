@@ -1117,6 +1117,16 @@ mt_tensor *mt_inverse(mt_tensor *t) {
     return run(__func__, [&] { return std::get<0>(at::linalg_inv_ex(t->t, false)); });
 }
 
+mt_tensor *mt_svdvals(mt_tensor *t) {
+    if (!ok(__func__, t)) return nullptr;
+    return run(__func__, [&] { return at::linalg_svdvals(t->t); });
+}
+
+mt_tensor *mt_qr_r(mt_tensor *t) {
+    if (!ok(__func__, t)) return nullptr;
+    return run(__func__, [&] { return std::get<1>(at::linalg_qr(t->t, "r")); });
+}
+
 mt_tensor *mt_matmul(mt_tensor *a, mt_tensor *b) {
     if (!ok(__func__, a, b)) return nullptr;
     return run(__func__, [&] {

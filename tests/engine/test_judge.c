@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "midre/judge.h"
+#include "midre/rng.h"
 #include "toy_model.h"
 
 /* Classes 0..2 answer to red, green, blue; 3..6 are fixed mixtures. */
@@ -206,6 +207,72 @@ static void features_follow_the_index(void **state) {
     assert_int_equal(mt_scope_end(s), MI_OK);
 }
 
+/* ---- Frechet distance ---------------------------------------------------------------------------------------------- */
+
+enum { ROWS_A = 40, ROWS_B = 25 };
+
+/* Mean and covariance of n rows of two numbers, by hand. */
+static void moments(const float *x, int n, double mean[2], double cov[4]) {
+    mean[0] = mean[1] = cov[0] = cov[1] = cov[2] = cov[3] = 0;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 2; k++) mean[k] += (double)x[2 * i + k] / n;
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 4; k++)
+            cov[k] += ((double)x[2 * i + k / 2] - mean[k / 2]) * ((double)x[2 * i + k % 2] - mean[k % 2]) / (n - 1);
+}
+
+/* The root's trace of a 2x2 matrix M is sqrt(tr M + 2 sqrt(det M)); the covariances do not commute. */
+static void frechet_of_two_clouds(void **state) {
+    (void)state;
+    float a[ROWS_A * 2], b[ROWS_B * 2];
+    struct mi_rng r = mi_rng_make(4, "cloud", 0, 0);
+    mi_rng_fill_normal(&r, a, ROWS_A * 2);
+    mi_rng_fill_normal(&r, b, ROWS_B * 2);
+    for (int i = 0; i < ROWS_A; i++) a[2 * i + 1] = 0.8f * a[2 * i] + 0.1f * a[2 * i + 1];
+    for (int i = 0; i < ROWS_B; i++) b[2 * i] = 3 - 2 * b[2 * i + 1] + 0.3f * b[2 * i];
+    double ma[2], mb[2], ca[4], cb[4], got = 0, same = 1;
+    moments(a, ROWS_A, ma, ca);
+    moments(b, ROWS_B, mb, cb);
+    double product = ca[0] * cb[0] + ca[1] * cb[2] + ca[2] * cb[1] + ca[3] * cb[3];
+    double det = (ca[0] * ca[3] - ca[1] * ca[2]) * (cb[0] * cb[3] - cb[1] * cb[2]);
+    double want = (ma[0] - mb[0]) * (ma[0] - mb[0]) + (ma[1] - mb[1]) * (ma[1] - mb[1]) + ca[0] + ca[3] + cb[0] +
+                  cb[3] - 2 * sqrt(product + 2 * sqrt(det));
+    mt_scope *s = mt_scope_begin("test");
+    mt_tensor *ta = mt_from(a, MT_SHAPE(ROWS_A, 2), MT_SPEC_F32), *tb = mt_from(b, MT_SHAPE(ROWS_B, 2), MT_SPEC_F32);
+    assert_int_equal(mi_frechet(ta, tb, &got), MI_OK);
+    assert_float_equal(got, want, 1e-9 * want);
+    assert_int_equal(mi_frechet(tb, ta, &got), MI_OK);
+    assert_float_equal(got, want, 1e-9 * want);
+    assert_int_equal(mi_frechet(ta, ta, &same), MI_OK);
+    assert_float_equal(same, 0, 1e-10);
+    assert_int_equal(mt_scope_end(s), MI_OK);
+}
+
+/* Two rows each in ten dimensions: S = cc' with c half the difference times the root of 2, so tr (S_a S_b)^(1/2) = |c_a c_b|. */
+static void frechet_of_few_rows(void **state) {
+    (void)state;
+    enum { D = 10 };
+    float a[2 * D], b[2 * D], unlike[3 * (D + 1)] = {0};
+    struct mi_rng r = mi_rng_make(5, "rows", 0, 0);
+    mi_rng_fill_normal(&r, a, 2 * D);
+    mi_rng_fill_normal(&r, b, 2 * D);
+    double apart = 0, ta = 0, tb = 0, cross = 0, got = 0;
+    for (int k = 0; k < D; k++) {
+        double ca = ((double)a[k] - (double)a[D + k]) / sqrt(2), cb = ((double)b[k] - (double)b[D + k]) / sqrt(2);
+        double m = ((double)a[k] + (double)a[D + k] - (double)b[k] - (double)b[D + k]) / 2;
+        apart += m * m, ta += ca * ca, tb += cb * cb, cross += ca * cb;
+    }
+    double want = apart + ta + tb - 2 * fabs(cross);
+    mt_scope *s = mt_scope_begin("test");
+    mt_tensor *x = mt_from(a, MT_SHAPE(2, D), MT_SPEC_F32), *y = mt_from(b, MT_SHAPE(2, D), MT_SPEC_F32);
+    assert_int_equal(mi_frechet(x, y, &got), MI_OK);
+    assert_float_equal(got, want, 1e-9 * want);
+    assert_int_equal(mi_frechet(x, mt_narrow(y, 0, 0, 1), &got), MI_E_INPUT);
+    assert_int_equal(mi_frechet(x, mt_from(unlike, MT_SHAPE(3, D + 1), MT_SPEC_F32), &got), MI_E_INTERNAL);
+    mi_error_clear();
+    assert_int_equal(mt_scope_end(s), MI_OK);
+}
+
 int main(void) {
     if (mt_init(1) != MI_OK) return 1;
     const struct CMUnitTest tests[] = {
@@ -218,6 +285,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(knn_is_squared_and_of_the_same_person, setup, teardown),
         cmocka_unit_test_setup_teardown(accuracy_covers_the_last_partial_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(features_follow_the_index, setup, teardown),
+        cmocka_unit_test(frechet_of_two_clouds),
+        cmocka_unit_test(frechet_of_few_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
