@@ -30,15 +30,24 @@ static enum mi_status add(struct mi_defenses *ds, const char *name, const struct
 
 /* ---- what goes together ---- */
 
-static bool has_main_loss(const struct mi_defense *d) { return d->desc->main_loss; }
-static bool has_gradients(const struct mi_defense *d) { return d->desc->gradients; }
-static bool has_head(const struct mi_defense *d) { return d->desc->replaces_head; }
+static bool has_main_loss(const struct mi_defense *d) {
+    return d->desc->main_loss;
+}
+static bool has_gradients(const struct mi_defense *d) {
+    return d->desc->gradients;
+}
+static bool has_head(const struct mi_defense *d) {
+    return d->desc->replaces_head;
+}
 static bool has_sampler(const struct mi_defense *d) {
     return d->desc->sample && (!d->desc->samples || d->desc->samples(d->values));
 }
 
 /* There is one place for each of these in a training step. */
-static const struct { bool (*has)(const struct mi_defense *d); const char *what; } single[] = {
+static const struct {
+    bool (*has)(const struct mi_defense *d);
+    const char *what;
+} single[] = {
     {has_main_loss, "replaces the classification loss"},
     {has_sampler, "chooses the photos of every batch"},
     {has_gradients, "computes the gradients its own way"},
@@ -46,19 +55,19 @@ static const struct { bool (*has)(const struct mi_defense *d); const char *what;
 };
 
 static enum mi_status check_composition(const struct mi_defenses *ds, const struct mi_spec *spec) {
+    for (int i = 0; i < ds->n; i++) /* first, for a defense's own reason says more */
+        if (ds->item[i].desc->compose) MI_TRY(ds->item[i].desc->compose(&ds->item[i], ds, spec));
     for (size_t k = 0; k < sizeof single / sizeof *single; k++) {
         const struct mi_defense *first = NULL;
         for (int i = 0; i < ds->n; i++) {
             const struct mi_defense *d = &ds->item[i];
             if (!single[k].has(d)) continue;
             if (first)
-                return mi_fail(MI_E_INPUT, "%s and %s do not compose: each %s, and only one can", first->desc->info.name,
-                               d->desc->info.name, single[k].what);
+                return mi_fail(MI_E_INPUT, "%s and %s do not compose: each %s, and only one can",
+                               first->desc->info.name, d->desc->info.name, single[k].what);
             first = d;
         }
     }
-    for (int i = 0; i < ds->n; i++)
-        if (ds->item[i].desc->compose) MI_TRY(ds->item[i].desc->compose(&ds->item[i], ds, spec));
     return MI_OK;
 }
 
