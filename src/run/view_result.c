@@ -211,7 +211,7 @@ static bool read_score_texts(const json_t *e, struct mi_score_view *s) {
            mi_event_text(e, "defense", &s->defense) && mi_event_text(e, "attack", &s->attack) &&
            mi_event_text(e, "data", &s->data) && mi_event_text(e, "judge", &s->judge) &&
            mi_event_text(e, "precision", &s->precision) && mi_event_text(e, "device", &s->device) &&
-           mi_event_text(e, "protocol", &s->protocol) && mi_event_text(e, "init", &s->init) && 
+           mi_event_text(e, "protocol", &s->protocol) && mi_event_text(e, "init", &s->init) &&
            mi_event_text(e, "note", &s->note) && mi_event_text(e, "fid_features", &s->fid_features);
 }
 

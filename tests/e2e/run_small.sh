@@ -20,6 +20,7 @@ check "two targets" [ "$(count '"kind":"target","state":"done"')" = 2 ]
 check "numbers are labelled synthetic" [ "$(grep '"t":"score"' "$journal" | grep -c '"synthetic":true')" = 2 ]
 check "the defended row has a trade-off" grep -q '"defense":"midre".*"overpriced":' "$journal"
 check "queries are counted: 3 ids x 2 restarts x 25 steps" grep -q '"t":"score".*"queries":150' "$journal"
+check "FID says whose features and how few images" grep -q '"t":"score".*"fid":[0-9].*"fid_features":"quickres@32".*"note":"FID of fewer' "$journal"
 check "curves are written" grep -q '"t":"scalars".*"loss/train"' "$journal"
 check "the judge learned" awk -F'"judge_acc":' '/"t":"score"/ { split($2, a, ","); good = a[1] > 50 } END { exit !good }' "$journal"
 for kind in train samples recon photo; do
@@ -35,6 +36,13 @@ check "again: everything is found in the cache" [ "$(count '"state":"cached"')" 
 check "again: nothing is made twice" [ "$(count '"kind":"target","state":"done"')" = 2 ]
 check "again: the same rows and verdicts" [ "$(rows "$run")" = "$before" ]
 check "again: curves are shown again" [ "$(count '"t":"scalars"')" -ge $((curves + curves / 2)) ]
+
+# What a score needs is asked for before anything runs.
+mkdir -p "$ws/runs/0005"
+{ cat "$run/spec.ini"; printf '[score]\nfid = inception\n'; } >"$ws/runs/0005/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0005" >>"$TEST_TMP/run_small.log" 2>&1
+check "FID in a network without its weights is refused" [ $? = 3 ]
+check "and names the setting" grep -q fid_weights "$TEST_TMP/run_small.log"
 
 # A damaged product is named, set aside and made again, with the same bytes.
 judge=$(find "$ws/cache/judge" -name model.safetensors)
