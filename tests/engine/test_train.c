@@ -206,7 +206,8 @@ static void session_open(struct session *s, const char *key, const char *defense
     s->spec = mi_spec_parse("", "test", settings, sizeof(settings) / sizeof(settings[0]));
     assert_non_null(s->spec);
     assert_int_equal(mi_defenses_open(&s->defenses, defense, s->spec), MI_OK);
-    s->m = mi_model_new("quick", mi_spec_entry(s->spec, MI_KIND_MODEL, "quick"), CLASSES, SIDE, MT_CPU, 5);
+    const char *net = strstr(defense, "tts") ? "quickres" : "quick"; /* the one with skip connections */
+    s->m = mi_model_new(net, mi_spec_entry(s->spec, MI_KIND_MODEL, net), CLASSES, SIDE, MT_CPU, 5);
     assert_non_null(s->m);
     assert_int_equal(mi_defenses_prepare(&s->defenses, s->m), MI_OK);
     s->ctx = (struct mi_ctx){.product = &s->product,
@@ -318,7 +319,8 @@ static void continues_exactly(const char *defense) {
 
 static void stopped_training_continues_exactly(void **state) {
     (void)state;
-    static const char *const defenses[] = {"midre", "nls", "bido", "bido_coco", "mid", "tldmi", "midre+bido+mid"};
+    static const char *const defenses[] = {"midre",          "nls", "bido",       "bido_coco", "mid", "tldmi",
+                                           "midre+bido+mid", "dp",  "dp+nls+mid", "tts"};
     for (size_t i = 0; i < sizeof(defenses) / sizeof(defenses[0]); i++) continues_exactly(defenses[i]);
 }
 
