@@ -24,7 +24,7 @@ static json_t *candidate(const struct mi_candidate *c) {
                           c->size, "size_known", (int)c->size_known, "keys", c->keys, "missing", c->missing,
                           "unexpected", c->unexpected, "reshaped", c->reshaped, "likeness", c->likeness);
     json_t *settings = json_object();
-    for (const struct mi_setting *s = c->values ? mi_values_settings(c->values) : NULL; s && s->name; s++)
+    for (const struct mi_setting *s = mi_values_settings(c->values); s && s->name; s++)
         json_object_set_new(settings, s->name, json_string(mi_values_text(c->values, s->name)));
     if (j) json_object_set_new(j, "settings", settings);
     return j;

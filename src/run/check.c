@@ -109,7 +109,8 @@ static json_t *recognise(const struct mi_check *c) {
     json_t *j = line ? json_loads(line, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
     if (text && !j) {
         text[strcspn(text, "\n")] = '\0';
-        mi_fail(status_of(code), "%s", *text ? text : "the engine said nothing about the file");
+        if (*text) mi_fail(status_of(code), "%s", text);
+        else mi_fail(MI_E_INTERNAL, "midre-engine broke down over %s (code %d): a defect of midre", c->file, code);
     }
     free(text);
     free(engine);

@@ -243,7 +243,7 @@ int mi_values_choice(const struct mi_values *v, const char *name) {
 }
 
 const struct mi_setting *mi_values_settings(const struct mi_values *v) {
-    return v->settings;
+    return v ? v->settings : NULL; /* an entry without settings has no values either */
 }
 
 const char *mi_values_section(const struct mi_values *v) {

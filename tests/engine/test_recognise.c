@@ -138,6 +138,32 @@ static void settings_and_size_follow_from_shapes(void **state) {
     free(path);
 }
 
+/* A target of this program names its model and size; some models have no settings at all. */
+static void own_files_say_what_they_are(void **state) {
+    (void)state;
+    static const char *const names[] = {"resnet18", "quick"};
+    char *path = temp_file("product");
+    for (int i = 0; i < 2; i++) {
+        struct mi_model *m = mi_model_new(names[i], NULL, 5, 64, MT_CPU, 1);
+        assert_non_null(m);
+        mt_archive *a = mt_archive_create(path);
+        assert_non_null(a);
+        assert_int_equal(mt_archive_meta_put(a, "model", names[i]), MI_OK);
+        assert_int_equal(mt_archive_meta_put(a, "size", "64"), MI_OK);
+        assert_int_equal(mi_params_save(m->params, a, ""), MI_OK);
+        assert_int_equal(mt_archive_close(a), MI_OK);
+        struct mi_recognition r = recognise(path, &(struct mi_wish){.size = 0});
+        assert_string_equal(r.best[0].desc->info.name, names[i]);
+        assert_true(r.best[0].fits && r.best[0].size_known);
+        assert_int_equal(r.best[0].size, 64);
+        assert_int_equal(r.best[0].classes, 5);
+        mi_recognition_free(&r);
+        mi_model_free(m);
+    }
+    unlink(path);
+    free(path);
+}
+
 static void a_size_no_layer_tells_is_assumed(void **state) {
     (void)state;
     char *path = temp_file("assumed");
@@ -235,6 +261,7 @@ int main(void) {
                                        TEST(every_architecture_recognises_its_own_layout),
                                        TEST(wrappers_are_seen_through),
                                        TEST(settings_and_size_follow_from_shapes),
+                                       TEST(own_files_say_what_they_are),
                                        TEST(a_size_no_layer_tells_is_assumed),
                                        TEST(a_near_miss_is_ranked_first_and_explained),
                                        TEST(the_head_alone_may_differ_when_asked),
