@@ -27,7 +27,7 @@ static const struct cli_option options[] = {
     CLI_OPTION_END,
 };
 
-/* `midre-engine preview ...` in this session; its output and its exit code are ours. */
+/* `midre-engine preview ...`, on this terminal; its output and its exit code are ours. */
 static enum mi_status run_engine(struct cli *c, char *const *args) {
     char *path = mi_engine_path();
     if (!path) return mi_error_status();

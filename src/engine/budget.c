@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "budget.h"
 #include "loop_priv.h"
 
 #define STEPS  10   /* timed in a trial: a GAN's generator steps are among them */

@@ -49,7 +49,7 @@ struct engine {
     struct mi_model *judge;       /* loaded at its first score */
     const struct stage *judge_of; /* the stage it came from */
     json_t *shortened;            /* run.minutes: settings made smaller, "section.key" -> {value, of}; budget.c */
-    double began;                 /* mi_clock() of this session's start */
+    double began;                 /* mi_clock() when this engine started */
     struct mi_score_view *scores; /* per cell: what the trade-off needs; cell == NULL until scored */
 };
 
@@ -99,30 +99,6 @@ enum mi_status classifier_identity(const struct engine *e, const struct stage *s
 enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *facts);
 /* The section that holds the stage's recipe. */
 const struct mi_values *classifier_section(const struct engine *e, const struct stage *s);
-
-/* ---- stage_trial.c: the first steps of a stage, to time them; `folder` may be written to ---- */
-enum mi_status stage_trial(struct engine *e, struct stage *s, struct mi_ctx *ctx, const char *folder);
-
-/* ---- budget.c: a run that may take [run] minutes ---- */
-/* Settles epochs or iterations of a stage before its fingerprint; nothing without [run] minutes. */
-enum mi_status budget_settle(struct engine *e, struct stage *s);
-/* What was made shorter, for the row: "judge.epochs 4 of 30; ..."; "" = nothing.  Caller frees. */
-char *budget_note(const struct engine *e, const struct stage *score);
-bool budget_quick(const struct engine *e);
-
-/* ---- score_events.c: a stored score as journal events ---- */
-/* FID of an attack (score_fid.c). */
-struct fid_score {
-    double value;      /* NAN = not measured */
-    char features[96]; /* whose features: "quickres@64" */
-    bool few;          /* no more images than features on one side */
-};
-/* MI_E_INPUT when the settings cannot be followed. */
-enum mi_status fid_check(const struct engine *e);
-/* x [n,3,S,S]; fake [n,width] and real [m,width] are the judge's features of x and of the attacked people's photos. */
-enum mi_status fid_measure(const struct engine *e, const struct stage *s, mt_tensor *x, const struct mi_verdict *v,
-                           int n, mt_tensor *fake, mt_tensor *real, struct fid_score *out);
-enum mi_status score_publish(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *score);
 
 /* ---- load.c: processor, memory and GPU once a second ---- */
 struct load *load_start(struct mi_journal *j, mt_device d);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine.h"
+#include "budget.h"
 #include "loop_priv.h"
 
 void engine_event(struct engine *e, json_t *event) {

@@ -14,7 +14,7 @@ struct mi_loop_private {
     int64_t saved_step; /* step of the newest checkpoint, -1 none */
     int slot;           /* checkpoint file to write next: 0 = A, 1 = B */
     double t_report, t_save, t_due;
-    double t_first;     /* when the first step of this session was done */
+    double t_first;     /* when the first step since the engine started was done */
     int64_t first;      /* steps done then, -1 none yet */
     bool told;          /* what the phase will cost */
     double w_time[MI_LOOP_WINDOW]; /* sliding window, ring */

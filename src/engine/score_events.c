@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "budget.h"
+#include "score.h"
 #include "midre/table.h"
 
 static double real_of(const json_t *j, const char *key) {

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "score.h"
 #include "midre/recognise.h"
 
 enum { BATCH = 64, OFF = 0, JUDGE = 1 }; /* order of the choices of [score] fid */

@@ -87,7 +87,7 @@ enum mi_applied mi_view_apply_stages(struct mi_run_view *v, const json_t *list) 
     mi_view_rest_stages(v);
     for (size_t i = 0; i < v->n_stages; i++) {
         struct mi_stage_view *s = &v->stages[i];
-        if (s->state == MI_STAGE_FAILED) s->state = MI_STAGE_WAITING; /* this session tries again */
+        if (s->state == MI_STAGE_FAILED) s->state = MI_STAGE_WAITING; /* the engine started anew tries again */
         free(s->error);
         s->error = NULL;
     }

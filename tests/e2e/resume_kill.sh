@@ -15,7 +15,7 @@ journal=$run/journal.jsonl
 "$ENGINE_BIN" run "$ref" >"$TEST_TMP/whole.log" 2>&1
 check "the reference ends" [ $? -eq 0 ]
 
-# Starts the engine, waits until a stage of the kind is at work in this session, waits a random moment, kills.
+# Starts the engine, waits until a stage of the kind is at work since that start, waits a random moment, kills.
 killed=0
 kill_in() { # kind
     local from pid

@@ -28,7 +28,7 @@ struct phase { /* the state of the toy phase */
     mt_tensor *z; /* [5] */
     double sum;
     int64_t first; /* step the session began at */
-    int steps;     /* steps done in this session */
+    int steps;     /* steps done since the loop began */
 };
 
 static struct mi_workspace ws;
