@@ -50,7 +50,9 @@ apt_log=$(mktemp)
 trap 'rm -f "$apt_log"' EXIT
 reason() { grep -m1 '^E:' "$apt_log" || tail -n 1 "$apt_log"; }
 get() { # packages...; what apt says goes to the log, its first error is told on one line by the caller
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >"$apt_log" 2>&1
+    # Another apt at work (automatic updates, often) is waited for.
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 "$@" >"$apt_log" 2>&1
 }
 echo "midre: installing with apt-get:$missing"
 $sudo apt-get update -qq >"$apt_log" 2>&1 || echo "midre: apt-get update: $(reason); trying with the lists at hand" >&2
