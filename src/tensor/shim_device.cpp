@@ -5,6 +5,7 @@
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include "src/tensor/blocks.h"
 #include "src/tensor/shim_convert.h"
 
 #if MT_TV >= 209
@@ -51,8 +52,8 @@ enum mi_status mt_init(int threads) {
     static std::once_flag once;
     return status_of("mt_init", [&] {
         std::call_once(once, [] {
-            /* Blocks stay in the heap, which saves page faults, except those so large that the holes they leave count:
-             * a fifth of the peak memory of training VGG16 for a fourteenth of its processor time. */
+            /* Small tensors stay in the heap, which saves page faults; large ones have memory of their own. */
+            mt_blocks_install();
             mallopt(M_MMAP_THRESHOLD, 16 << 20);
             mallopt(M_TRIM_THRESHOLD, INT_MAX);
             mallopt(M_TOP_PAD, 64 << 20);
@@ -240,7 +241,7 @@ enum mi_status mt_mem_info(mt_device d, uint64_t *used, uint64_t *total, uint64_
 void mt_mem_release(mt_device d) {
     no_args();
     status_of(__func__, [&] {
-        if (d.type != 1) malloc_trim(0);
+        if (d.type != 1) mt_blocks_release(), malloc_trim(0);
 #if MT_TV >= 209
         else at::accelerator::emptyCache();
 #elif defined(MT_CUDA_HEADERS)

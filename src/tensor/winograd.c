@@ -10,9 +10,9 @@
  * often that way, so its blocks fill the last-level cache and all threads share every phase.
  * Scratch memory belongs to the calling thread (wino_release frees it). */
 #include <omp.h>
-#include <stdlib.h>
 #include <unistd.h>
 
+#include "src/tensor/blocks.h"
 #include "src/tensor/winograd_priv.h"
 
 #define SHARED_BYTES ((size_t)12 << 20) /* what V and P of a shared block may take of the last-level cache */
@@ -43,7 +43,7 @@ static struct wino_geometry geometry_of(int n, int h, int w, int cin, int cout, 
     long fit = *own ? small : (long)(SHARED_BYTES / tile);
     g.block = fit < g.tiles ? fit : g.tiles;
     if (g.block < 16 * MR && g.tiles > 16 * MR && !*own) g.block = 16 * MR;
-    g.block = (g.block + MR - 1) / MR * MR;
+    g.block = g.tiles > 0 ? (g.block + MR - 1) / MR * MR : MR;
     g.vs = plane_of(g.cb * g.block * VL), g.ps = plane_of(g.pb * g.block * NR);
     return g;
 }
@@ -60,14 +60,13 @@ static _Thread_local size_t scratch_floats;
 static float *scratch_get(size_t floats) {
     if (floats <= scratch_floats) return scratch;
     wino_release();
-    void *p = NULL;
-    if (posix_memalign(&p, 64, floats * sizeof(float)) != 0) return NULL;
-    scratch = p, scratch_floats = floats;
+    scratch = mt_block_get(floats * sizeof(float));
+    if (scratch) scratch_floats = floats;
     return scratch;
 }
 
 void wino_release(void) {
-    free(scratch);
+    mt_block_put(scratch);
     scratch = NULL, scratch_floats = 0;
 }
 
