@@ -147,9 +147,12 @@ mt_tensor *mt_batch_norm(mt_tensor *x, mt_tensor *g, mt_tensor *b, mt_tensor *rm
 /* 1.13 and the CUDA kernels want one dtype for input and weights; 2.x on the CPU takes bf16 beside f32 itself. */
 static bool norm_in_f32(const Tensor &x) { return reduced(x) && (MT_TV < 200 || x.is_cuda()); }
 
+/* On the CPU in NCHW: libtorch's channels_last kernel rounds more (twice as much in the gradients of a critic, nine times
+ * in those of KedMI's minibatch discrimination), and its double backward is slower. */
 static Tensor group_norm(const Tensor &x, int64_t groups, const Tensor &g, const Tensor &b, double eps) {
-    if (!norm_in_f32(x)) return as_layout(x, at::group_norm(x, groups, g, b, eps));
-    return as_layout(x, at::group_norm(x.to(at::kFloat), groups, full(g), full(b), eps).to(x.scalar_type()));
+    Tensor in = x.is_cpu() ? x.contiguous() : x;
+    if (!norm_in_f32(x)) return as_layout(x, at::group_norm(in, groups, g, b, eps));
+    return as_layout(x, at::group_norm(in.to(at::kFloat), groups, full(g), full(b), eps).to(x.scalar_type()));
 }
 
 mt_tensor *mt_group_norm(mt_tensor *x, int64_t groups, mt_tensor *g, mt_tensor *b, double eps) {
