@@ -5,7 +5,6 @@
  * are ordered by label, then candidate.  Owns the labels and keys of the chunk in work; borrows the job. */
 #include "attacks/chunks.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -103,15 +102,6 @@ mt_tensor *mi_chunks_normal(const struct mi_chunks *c, int chunk, const char *pu
     mt_tensor *t = mt_to(mt_from(z, MT_SHAPE(n, dim), MT_SPEC_F32), c->job->ctx->device);
     free(z);
     return t;
-}
-
-void mi_chunks_adam(mt_tensor *p, mt_tensor *m, mt_tensor *v, mt_tensor *grad, double lr, int64_t t) {
-    const double b1 = 0.9, b2 = 0.999, eps = 1e-8;
-    mt_lerp_(m, grad, 1 - b1);
-    mt_affine_(v, b2, 0);
-    mt_add_(v, mt_unary(grad, MT_SQUARE), 1 - b2);
-    mt_tensor *root = mt_unary(mt_affine(v, 1 / (1 - pow(b2, (double)t)), 0), MT_SQRT);
-    mt_add_(p, mt_div(m, mt_affine(root, 1, eps)), -lr / (1 - pow(b1, (double)t)));
 }
 
 int mi_chunks_shown(const struct mi_chunks *c, int chunk) {

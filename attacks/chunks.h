@@ -39,9 +39,8 @@ mt_tensor *mi_chunks_normal(const struct mi_chunks *c, int chunk, const char *pu
 /* The running reconstructions: one row for each of the first identities, x [ids_shown*restarts,3,S,S]. */
 enum mi_status mi_chunks_show(struct mi_chunks *c, int chunk, int64_t step, mt_tensor *x);
 int mi_chunks_shown(const struct mi_chunks *c, int chunk); /* identities on that sheet */
-/* One step of Adam (betas 0.9, 0.999, eps 1e-8) in place: p with moments m and v, which start at 0; t = 1, 2, ... */
-void mi_chunks_adam(mt_tensor *p, mt_tensor *m, mt_tensor *v, mt_tensor *grad, double lr, int64_t t);
-/* Curves of a descent: prior (may be NULL) and identity [N] are averaged, logits [N,K] give the target's own accuracy now and then. */
+/* Curves of a descent: prior (may be NULL) and identity [N] are averaged, logits [N,K] give the target's own accuracy
+ * now and then. */
 void mi_chunks_curves(struct mi_chunks *c, struct mi_loop *l, mt_tensor *identity, mt_tensor *prior, mt_tensor *logits);
 /* A finished chunk, x [ids*restarts,3,S,S] in [0,1]. */
 enum mi_status mi_chunks_deliver(struct mi_chunks *c, int chunk, mt_tensor *x);

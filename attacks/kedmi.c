@@ -8,8 +8,7 @@
  * code clamps z for the progress printout only; LOMMA's clamps inside the loss (`clamp`).  D judges every image alone:
  * its minibatch discrimination is zero for distinct images, and so no image feels its neighbours.
  *
- * e depends on (seed, label, step), samples on (seed, label, sample).  One loop runs chunk after chunk of identities;
- * mu, s and Adam's state are its only state. */
+ * e depends on (seed, label, step), samples on (seed, label, sample).  The loop is descent.c's. */
 #include "attacks/kedmi.h"
 
 enum { DIVISOR = 60 }; /* the published mean is over 60 identities; under Adam it matters through eps only */
@@ -25,7 +24,7 @@ mt_tensor *mi_kedmi_draw(mt_tensor *p, mt_tensor *noise, bool clamp) {
 
 enum mi_status mi_kedmi_loss(const struct mi_dcgan_g *g, const struct mi_kedmi_d *d, const struct mi_idloss *id,
                              mt_tensor *p, mt_tensor *noise, mt_tensor *y, const uint64_t *key, int64_t step,
-                             double lambda, double divisor, bool clamp, struct mi_kedmi_descent *out) {
+                             double lambda, double divisor, bool clamp, struct mi_descent_terms *out) {
     struct mi_idloss_terms t = {0};
     out->x = mi_dcgan_g(g, mi_kedmi_draw(p, noise, clamp), false);
     if (!out->x) return mt_status();
@@ -41,123 +40,76 @@ enum mi_status mi_kedmi_loss(const struct mi_dcgan_g *g, const struct mi_kedmi_d
 
 /* ---- one recovery --------------------------------------------------------------------------------------------- */
 
+/* A point of the descent is the distribution of one identity: mu beside s. */
 struct kedmi {
-    struct mi_attack_job *job;
+    struct mi_descent d;
     const struct mi_idloss *id;
     struct mi_dcgan_g g;
-    struct mi_kedmi_d d;
-    struct mi_chunks c; /* one row an identity: its distribution */
-    double lr, lambda, logvar;
+    struct mi_kedmi_d judge;
+    double lambda, logvar;
     bool clamp;
-    mt_tensor *p, *m, *v; /* [ids,2*z_dim]; the last chunk uses the first rows */
 };
 
-static mt_tensor *rows(mt_tensor *t, int64_t n) {
-    return mt_narrow(t, 0, 0, n);
+static void start(void *attack, int chunk, mt_tensor *p) {
+    const struct kedmi *a = attack;
+    (void)chunk;
+    mt_fill_(p, 0);
+    mt_fill_(mt_narrow(p, 1, a->g.z_dim, a->g.z_dim), a->logvar);
 }
 
-static enum mi_status kedmi_open(struct kedmi *a, struct mi_attack_job *job, const struct mi_idloss *id) {
-    const struct mi_values *v = job->values;
-    struct mi_ctx *c = job->ctx;
-    *a = (struct kedmi){.job = job, .id = id};
-    a->lr = mi_values_real(v, "lr");
-    a->lambda = mi_values_real(v, "lambda");
-    a->logvar = mi_values_real(v, "logvar");
-    a->clamp = mi_values_bool(v, "clamp");
-    MI_TRY(mi_chunks_open(&a->c, job, 1, mi_values_int(v, "iterations"), (int)mi_values_int(v, "stack"),
-                          id->adaptive.masks));
-    MI_TRY(mi_kedmi_load(&a->g, &a->d, job->prior, job->size, mi_oracle_classes(job->oracle), c->device, c->precision));
-    mt_spec sp = {MT_F32, c->device, MT_NCHW};
-    mt_scope *s = mt_scope_begin("distributions");
-    a->p = mt_keep(mt_zeros(MT_SHAPE(a->c.ids, 2 * a->g.z_dim), sp));
-    a->m = mt_keep(mt_zeros(MT_SHAPE(a->c.ids, 2 * a->g.z_dim), sp));
-    a->v = mt_keep(mt_zeros(MT_SHAPE(a->c.ids, 2 * a->g.z_dim), sp));
-    return mt_scope_end(s);
+static enum mi_status loss(void *attack, int chunk, int64_t it, mt_tensor *p, struct mi_descent_terms *out) {
+    struct kedmi *a = attack;
+    const struct mi_chunks *c = &a->d.c;
+    mt_tensor *noise = mi_chunks_normal(c, chunk, "kedmi noise", 1, it, a->g.z_dim);
+    return mi_kedmi_loss(&a->g, &a->judge, a->id, p, noise, c->y, c->key, it, a->lambda, DIVISOR, a->clamp, out);
 }
 
-static void kedmi_close(struct kedmi *a) {
-    mi_chunks_close(&a->c);
-    mt_free(a->p);
-    mt_free(a->m);
-    mt_free(a->v);
-    mi_dcgan_g_close(&a->g);
-    mi_kedmi_d_close(&a->d);
-}
-
-static enum mi_status start_chunk(struct kedmi *a) {
-    mt_scope *s = mt_scope_begin("first distributions");
-    mt_fill_(a->p, 0);
-    mt_fill_(mt_narrow(a->p, 1, a->g.z_dim, a->g.z_dim), a->logvar);
-    mt_fill_(a->m, 0);
-    mt_fill_(a->v, 0);
-    return mt_scope_end(s);
-}
-
-/* `restarts` samples of the chunk's first `ids` distributions, [ids*restarts,3,S,S]; without a graph. */
-static mt_tensor *samples(struct kedmi *a, int chunk, int ids) {
-    int each = a->job->restarts, dim = 2 * a->g.z_dim;
+/* `restarts` samples of the chunk's first `ids` distributions p [ids,2*z_dim]: [ids*restarts,3,S,S]; without a graph. */
+static mt_tensor *samples(struct kedmi *a, int chunk, int ids, mt_tensor *p) {
+    int each = a->d.job->restarts, dim = 2 * a->g.z_dim;
+    int64_t n = (int64_t)ids * each;
     bool grad = mt_grad_mode(false);
-    mt_tensor *noise = rows(mi_chunks_normal(&a->c, chunk, "kedmi sample", each, 0, a->g.z_dim), (int64_t)ids * each);
-    mt_tensor *p = mt_repeat(mt_unsqueeze(rows(a->p, ids), 1), MT_SHAPE(1, each, 1));
-    mt_tensor *z = mi_kedmi_draw(mt_reshape(p, MT_SHAPE((int64_t)ids * each, dim)), noise, a->clamp);
+    mt_tensor *noise = mt_narrow(mi_chunks_normal(&a->d.c, chunk, "kedmi sample", each, 0, a->g.z_dim), 0, 0, n);
+    mt_tensor *all = mt_repeat(mt_unsqueeze(p, 1), MT_SHAPE(1, each, 1));
+    mt_tensor *z = mi_kedmi_draw(mt_reshape(all, MT_SHAPE(n, dim)), noise, a->clamp);
     mt_tensor *x = mi_dcgan_g(&a->g, z, false);
     mt_grad_mode(grad);
     return x;
 }
 
-static enum mi_status finish_chunk(struct kedmi *a, int chunk) {
-    mt_scope *s = mt_scope_begin("finish chunk");
-    enum mi_status st = mi_chunks_deliver(&a->c, chunk, samples(a, chunk, mi_chunks_ids(&a->c, chunk)));
-    enum mi_status end = mt_scope_end(s);
-    return end != MI_OK ? end : st;
+static mt_tensor *sheet(void *attack, int chunk, int ids, mt_tensor *x) {
+    struct kedmi *a = attack;
+    (void)x; /* one draw of each distribution; a sheet shows what will be delivered */
+    return samples(a, chunk, ids, mt_narrow(a->d.p, 0, 0, ids));
 }
 
-static enum mi_status kedmi_step(struct kedmi *a, struct mi_loop *l) {
-    int chunk = mi_chunks_of(&a->c, l->step), n = mi_chunks_ids(&a->c, chunk);
-    int64_t it = l->step % a->c.iterations;
-    MI_TRY(mi_chunks_enter(&a->c, chunk));
-    if (it == 0) MI_TRY(start_chunk(a));
-    mt_scope *s = mt_scope_begin("recovery step");
-    mt_tensor *leaf = mt_detach(rows(a->p, n)), *grad = NULL; /* shares p's memory */
-    mt_tensor *noise = mi_chunks_normal(&a->c, chunk, "kedmi noise", 1, it, a->g.z_dim);
-    struct mi_kedmi_descent t = {0};
-    enum mi_status st = mt_requires_grad_(leaf, true);
-    if (st == MI_OK)
-        st = mi_kedmi_loss(&a->g, &a->d, a->id, leaf, noise, a->c.y, a->c.key, it, a->lambda, DIVISOR, a->clamp, &t);
-    if (st == MI_OK) st = mt_grad_of(t.loss, &leaf, 1, false, false, &grad);
-    if (st == MI_OK) {
-        mi_chunks_curves(&a->c, l, t.identity, t.prior, t.logits);
-        if (mi_loop_report_due(l))
-            st = mi_chunks_show(&a->c, chunk, l->step, samples(a, chunk, mi_chunks_shown(&a->c, chunk)));
-        mi_chunks_adam(rows(a->p, n), rows(a->m, n), rows(a->v, n), grad, a->lr, it + 1);
-    }
-    enum mi_status end = mt_scope_end(s);
-    if (end != MI_OK || st != MI_OK) return end != MI_OK ? end : st;
-    return it == a->c.iterations - 1 ? finish_chunk(a, chunk) : MI_OK;
+static enum mi_status finish(void *attack, int chunk, mt_tensor *p, mt_tensor **x) {
+    struct kedmi *a = attack;
+    *x = samples(a, chunk, mi_chunks_ids(&a->d.c, chunk), p);
+    return MI_OK;
+}
+
+static const struct mi_descent_desc descent = {
+    .points = "p", .rule = &mi_descent_by_adam, .start = start, .loss = loss, .sheet = sheet, .finish = finish};
+
+static enum mi_status kedmi_open(struct kedmi *a, struct mi_attack_job *job, const struct mi_idloss *id) {
+    const struct mi_values *v = job->values;
+    *a = (struct kedmi){.id = id};
+    a->lambda = mi_values_real(v, "lambda");
+    a->logvar = mi_values_real(v, "logvar");
+    a->clamp = mi_values_bool(v, "clamp");
+    MI_TRY(mi_descent_open(&a->d, &descent, a, job, 1, id->adaptive.masks));
+    return mi_kedmi_load(&a->g, &a->judge, job->prior, job->size, mi_oracle_classes(job->oracle), job->ctx->device,
+                         job->ctx->precision);
 }
 
 enum mi_status mi_kedmi_recover(struct mi_attack_job *job, const struct mi_idloss *id, struct mi_recon *out) {
     struct kedmi a;
     enum mi_status st = kedmi_open(&a, job, id);
-    if (st != MI_OK) goto out;
-    struct mi_loop l = {.ctx = job->ctx,
-                        .phase = "invert",
-                        .unit = "img",
-                        .total = a.c.count * a.c.iterations,
-                        .per_step = (double)a.c.ids};
-    mi_loop_add_tensor(&l, "p", &a.p);
-    mi_loop_add_tensor(&l, "m", &a.m);
-    mi_loop_add_tensor(&l, "v", &a.v);
-    st = mi_loop_begin(&l);
-    if (st != MI_OK) goto out;
-    while (mi_loop_next(&l)) {
-        enum mi_status step = kedmi_step(&a, &l);
-        if (step != MI_OK) mi_loop_fail(&l, step);
-    }
-    st = mi_loop_end(&l);
-    if (st == MI_OK) st = mi_chunks_collect(&a.c, out);
-out:
-    kedmi_close(&a);
+    if (st == MI_OK) st = mi_descent_run(&a.d, 2 * a.g.z_dim, out);
+    mi_descent_close(&a.d);
+    mi_dcgan_g_close(&a.g);
+    mi_kedmi_d_close(&a.judge);
     return st;
 }
 

@@ -3,24 +3,18 @@
 #ifndef MIDRE_ATTACKS_KEDMI_H
 #define MIDRE_ATTACKS_KEDMI_H
 
-#include "attacks/chunks.h"
+#include "attacks/descent.h"
+#include "attacks/gan_train.h"
 #include "attacks/idloss.h"
 #include "attacks/kedmi_gan.h"
 
-struct mi_kedmi_descent {
-    mt_tensor *x;        /* [N,3,S,S] */
-    mt_tensor *logits;   /* [N,K] of the target */
-    mt_tensor *prior;    /* [N] -log p(real) */
-    mt_tensor *identity; /* [N] */
-    mt_tensor *loss;     /* scalar: sum_i (prior_i + lambda identity_i) / divisor */
-};
-
 /* z = mu + exp(s/2) noise, into [-1,1] when clamp.  p [N,2*z_dim]: mu beside s; noise [N,z_dim]. */
 mt_tensor *mi_kedmi_draw(mt_tensor *p, mt_tensor *noise, bool clamp);
-/* p requiring a gradient.  Results live in the current scope. */
+/* p requiring a gradient.  loss = sum_i (prior_i + lambda identity_i) / divisor, prior = -log p(real).  Results live in
+ * the current scope. */
 enum mi_status mi_kedmi_loss(const struct mi_dcgan_g *g, const struct mi_kedmi_d *d, const struct mi_idloss *id,
                              mt_tensor *p, mt_tensor *noise, mt_tensor *y, const uint64_t *key, int64_t step,
-                             double lambda, double divisor, bool clamp, struct mi_kedmi_descent *out);
+                             double lambda, double divisor, bool clamp, struct mi_descent_terms *out);
 
 /* Settings of the GAN, and the names of those a prior depends on. */
 #define MI_KEDMI_GAN_SETTINGS                                                                                          \
@@ -35,10 +29,7 @@ enum mi_status mi_kedmi_loss(const struct mi_dcgan_g *g, const struct mi_kedmi_d
     {.name = "z_dim", .type = MI_INT, .def = "100", .min = 2, .max = 1024, .help = "Length of a latent vector"},       \
     {.name = "n_critic", .type = MI_INT, .def = "5", .min = 1, .max = 100,                                             \
      .help = "Discriminator steps for each generator step"},                                                           \
-    {.name = "gan_lr", .type = MI_REAL, .def = "0.0002", .min = 0, .max = 1,                                           \
-     .help = "Learning rate of both networks (Adam)"},                                                                 \
-    {.name = "gan_beta1", .type = MI_REAL, .def = "0.5", .min = 0, .max = 0.9999, .help = "Adam's first beta"},        \
-    {.name = "gan_beta2", .type = MI_REAL, .def = "0.999", .min = 0, .max = 0.99999, .help = "Adam's second beta"},    \
+    MI_GAN_ADAM_SETTINGS("0.5", "0.999"),                                                                              \
     {.name = "entropy", .type = MI_REAL, .def = "0.0001", .min = 0, .max = 100,                                        \
      .help = "Weight of the class entropy of generated images, summed over 64 of them as published, whatever "         \
              "gan_batch is"},                                                                                          \
@@ -48,8 +39,7 @@ enum mi_status mi_kedmi_loss(const struct mi_dcgan_g *g, const struct mi_kedmi_d
     {.name = "teacher", .type = MI_CHOICE, .def = "eval", .choices = "eval|train",                                     \
      .help = "Mode of the target while it labels public images: eval as the method is described, train as the "        \
              "published code runs it (BatchNorm of the batch, dropout on)"},                                           \
-    {.name = "sample_every", .type = MI_REAL, .def = "5", .min = 0, .max = 86400, .unit = "s",                         \
-     .help = "Least time between two sheets of sample images while the GAN trains", .cosmetic = true}
+    MI_GAN_SHEET_SETTING
 extern const char *const mi_kedmi_prior_settings[]; /* NULL-terminated */
 
 /* Settings of the recovery; the arguments are texts. */

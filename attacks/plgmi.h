@@ -4,7 +4,8 @@
 #define MIDRE_ATTACKS_PLGMI_H
 
 #include "attacks/adaptive.h"
-#include "attacks/chunks.h"
+#include "attacks/descent.h"
+#include "attacks/gan_train.h"
 #include "attacks/plg_augment.h"
 #include "attacks/plg_gan.h"
 
@@ -52,18 +53,8 @@
          .min = 0,                                                                                                     \
          .max = 1000,                                                                                                  \
          .help = "Weight of the identity loss while the generator trains"},                                            \
-        {.name = "gan_lr",                                                                                             \
-         .type = MI_REAL,                                                                                              \
-         .def = "0.0002",                                                                                              \
-         .min = 0,                                                                                                     \
-         .max = 1,                                                                                                     \
-         .help = "Learning rate of both networks (Adam)"},                                                             \
-        {.name = "gan_beta1", .type = MI_REAL, .def = "0", .min = 0, .max = 0.9999, .help = "Adam's first beta"},      \
-        {.name = "gan_beta2", .type = MI_REAL, .def = "0.9", .min = 0, .max = 0.99999, .help = "Adam's second beta"},  \
-    {                                                                                                                  \
-        .name = "sample_every", .type = MI_REAL, .def = "5", .min = 0, .max = 86400, .unit = "s",                      \
-        .help = "Least time between two sheets of sample images while the GAN trains", .cosmetic = true                \
-    }
+        MI_GAN_ADAM_SETTINGS("0", "0.9"),                                                                              \
+        MI_GAN_SHEET_SETTING
 extern const char *const mi_plg_prior_settings[]; /* NULL-terminated */
 
 /* The `per_class` public images the target gives the greatest probability of each class, as a resumable loop.

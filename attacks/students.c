@@ -88,14 +88,8 @@ static enum mi_status start_weights(struct distil *d, int number, const char *na
 
 static enum mi_status optimiser(struct distil *d) {
     const struct mi_values *v = d->job->values;
-    int n = mi_params_trainable(d->m->params, NULL, 0);
-    mt_tensor **list = mi_calloc((size_t)n, sizeof(mt_tensor *));
-    if (!list) return MI_E_NOMEM;
-    mi_params_trainable(d->m->params, list, n);
     d->opt = mt_sgd_new(d->lr, mi_values_real(v, "student_momentum"), mi_values_real(v, "student_decay"), false);
-    enum mi_status st = d->opt ? mt_opt_add(d->opt, list, n, 1) : mi_error_status();
-    free(list);
-    return st;
+    return d->opt ? mi_params_optimise(d->m->params, d->opt) : mi_error_status();
 }
 
 static enum mi_status learn(struct distil *d, struct mi_loop *l) {

@@ -4,7 +4,7 @@
 #define MIDRE_ATTACKS_WGAN_H
 
 #include "attacks/dcgan64.h"
-#include "midre/attack.h"
+#include "attacks/gan_train.h"
 
 struct mi_wgan_terms {
     mt_tensor *loss;    /* scalar: -gap + gp_weight * penalty */
@@ -33,12 +33,8 @@ mt_tensor *mi_wgan_generator_loss(const struct mi_dcgan_g *g, const struct mi_dc
      .help = "Critic steps for each generator step"},                                                                  \
     {.name = "gp_weight", .type = MI_REAL, .def = "10", .min = 0, .max = 1000,                                         \
      .help = "Weight of the gradient penalty"},                                                                        \
-    {.name = "gan_lr", .type = MI_REAL, .def = "0.0002", .min = 0, .max = 1,                                           \
-     .help = "Learning rate of both networks (Adam)"},                                                                 \
-    {.name = "gan_beta1", .type = MI_REAL, .def = "0.5", .min = 0, .max = 0.9999, .help = "Adam's first beta"},        \
-    {.name = "gan_beta2", .type = MI_REAL, .def = "0.999", .min = 0, .max = 0.99999, .help = "Adam's second beta"},    \
-    {.name = "sample_every", .type = MI_REAL, .def = "5", .min = 0, .max = 86400, .unit = "s",                         \
-     .help = "Least time between two sheets of sample images while the GAN trains", .cosmetic = true}
+    MI_GAN_ADAM_SETTINGS("0.5", "0.999"),                                                                              \
+    MI_GAN_SHEET_SETTING
 
 extern const char *const mi_wgan_prior_settings[]; /* NULL-terminated */
 

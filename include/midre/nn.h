@@ -25,6 +25,7 @@ void mi_params_free(struct mi_params *ps);
 mt_tensor *mi_params_find(const struct mi_params *ps, const char *name);    /* NULL when absent (no error) */
 /* Trainable tensors, in order; returns the count, writes at most cap. */
 int mi_params_trainable(const struct mi_params *ps, mt_tensor **out, int cap);
+enum mi_status mi_params_optimise(const struct mi_params *ps, mt_opt *o); /* gives all of them to o */
 int64_t mi_params_count(const struct mi_params *ps, bool trainable_only);   /* elements, buffers excluded */
 /* Turns every weight gradient off (attack, evaluation) or back to `trainable`. */
 void mi_params_freeze(struct mi_params *ps, bool frozen);

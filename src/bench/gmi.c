@@ -127,7 +127,7 @@ static enum mi_status invert_step(void *work) {
     struct gmi_work *w = work;
     mt_scope *s = mt_scope_begin("bench step");
     mt_tensor *leaf = mt_detach(w->z), *grad = NULL;
-    struct mi_gmi_terms t = {0};
+    struct mi_descent_terms t = {0};
     enum mi_status st = mt_requires_grad_(leaf, true);
     if (st == MI_OK) st = mi_gmi_loss(&w->g, &w->d, w->oracle, leaf, w->y, w->weight, 100, &t);
     if (st == MI_OK) st = mt_grad_of(t.loss, &leaf, 1, false, false, &grad);

@@ -78,6 +78,17 @@ int mi_params_trainable(const struct mi_params *ps, mt_tensor **out, int cap) {
     return n;
 }
 
+enum mi_status mi_params_optimise(const struct mi_params *ps, mt_opt *o) {
+    int n = mi_params_trainable(ps, NULL, 0);
+    if (n == 0) return mi_fail(MI_E_INPUT, "every weight of the network is frozen: nothing to train");
+    mt_tensor **list = mi_calloc((size_t)n, sizeof(mt_tensor *));
+    if (!list) return MI_E_NOMEM;
+    mi_params_trainable(ps, list, n);
+    enum mi_status st = mt_opt_add(o, list, n, 1);
+    free(list);
+    return st;
+}
+
 int64_t mi_params_count(const struct mi_params *ps, bool trainable_only) {
     int64_t elements = 0;
     for (int i = 0; i < ps->n; i++) {

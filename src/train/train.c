@@ -77,16 +77,7 @@ static mt_opt *make_optimiser(const struct job *j) {
     mt_opt *o = r->optimiser == MI_OPT_SGD
                     ? mt_sgd_new(r->lr, r->momentum, r->weight_decay, r->nesterov && r->momentum > 0)
                     : mt_adam_new(r->lr, 0.9, 0.999, 1e-8, r->weight_decay, false);
-    int n = mi_params_trainable(j->m->params, NULL, 0);
-    mt_tensor **ps = mi_calloc((size_t)(n > 0 ? n : 1), sizeof(mt_tensor *));
-    enum mi_status st = o && ps ? MI_OK : MI_E_NOMEM;
-    if (st == MI_OK && n == 0) st = mi_fail(MI_E_INPUT, "every weight of the network is frozen: nothing to train");
-    if (st == MI_OK) {
-        mi_params_trainable(j->m->params, ps, n);
-        st = mt_opt_add(o, ps, n, 1.0);
-    }
-    free(ps);
-    if (st == MI_OK) return o;
+    if (o && mi_params_optimise(j->m->params, o) == MI_OK) return o;
     mt_opt_free(o);
     return NULL;
 }

@@ -61,7 +61,7 @@ static enum mi_status inversion(mt_archive *a, struct mi_oracle *o, mt_rng *r) {
     MI_TRY(mi_dcgan_g_freeze(&g));
     for (int i = 1; i <= STEPS; i++) {
         mt_tensor *leaf = mt_detach(z), *grad = NULL;
-        struct mi_gmi_terms t = {0};
+        struct mi_descent_terms t = {0};
         char name[32];
         MI_TRY(mt_requires_grad_(leaf, true));
         MI_TRY(mi_gmi_loss(&g, &d, o, leaf, y, w, 100, &t));

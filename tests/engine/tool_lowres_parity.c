@@ -105,7 +105,7 @@ static enum mi_status recovery(bool clamp) {
     MI_TRY(put(p, "recover.p0"));
     for (int i = 1; i <= STEPS; i++) {
         mt_tensor *leaf = mt_detach(p), *grad = NULL, *noise = mt_randn(MT_SHAPE(N, Z), MT_SPEC_F32, rng);
-        struct mi_kedmi_descent t = {0};
+        struct mi_descent_terms t = {0};
         MI_TRY(mt_requires_grad_(leaf, true));
         MI_TRY(mi_kedmi_loss(&g, &d, &id, leaf, noise, y, NULL, i, 100, 60, clamp, &t));
         MI_TRY(mt_grad_of(t.loss, &leaf, 1, false, false, &grad));
@@ -113,7 +113,7 @@ static enum mi_status recovery(bool clamp) {
         MI_TRY(put(t.prior, "recover.prior%d", i));
         MI_TRY(put(t.loss, "recover.loss%d", i));
         MI_TRY(put(grad, "recover.grad%d", i));
-        mi_chunks_adam(p, m, v, grad, 0.02, i);
+        mi_descent_adam(p, m, v, grad, 0.02, i);
         MI_TRY(put(p, "recover.p%d", i));
     }
     return MI_OK;
@@ -136,7 +136,7 @@ static enum mi_status lomma(struct mi_idloss *id) {
     for (int i = 0; i < N; i++) w[i] = 1.0f / 60;
     mt_tensor *y = labels(), *weight = mt_from(w, MT_SHAPE(N), MT_SPEC_F32), *grad = NULL;
     mt_tensor *z = mt_randn(MT_SHAPE(N, Z), MT_SPEC_F32, rng), *leaf = mt_detach(z), *v = mt_zeros_like(z);
-    struct mi_gmi_terms t = {0};
+    struct mi_descent_terms t = {0};
     struct mi_idloss_terms ce = {0};
     MI_TRY(put(mt_clone(z), "lomma.z"));
     MI_TRY(mt_requires_grad_(leaf, true));

@@ -177,7 +177,7 @@ static enum mi_status inversion(void) {
         }
         MI_TRY(put(mt_detach(loss), "invert.loss%d", i));
         MI_TRY(put(grad, "invert.grad%d", i));
-        mi_chunks_adam(z, m, v, grad, 0.1, i);
+        mi_descent_adam(z, m, v, grad, 0.1, i);
         MI_TRY(put(mt_clone(z), "invert.z%d", i));
     }
     return MI_OK;
