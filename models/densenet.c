@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "models/models.h"
 
@@ -222,6 +223,16 @@ static enum mi_status densenet_forward(struct mi_model *m, mt_tensor *x /* [N,3,
     return MI_OK;
 }
 
+/* The published ImageNet files have "denselayer1.norm.1" where today's code says "denselayer1.norm1". */
+static bool old_names(const char *name, char *out, size_t cap) {
+    char word[8];
+    int layer, part, rest = 0;
+    if (sscanf(name, "denselayer%2d.%4[convrm].%1d.%n", &layer, word, &part, &rest) != 3 || rest == 0) return false;
+    if ((strcmp(word, "norm") != 0 && strcmp(word, "conv") != 0) || part < 1 || part > 2) return false;
+    int len = snprintf(out, cap, "denselayer%d.%s%d.%s", layer, word, part, name + rest);
+    return len >= 0 && (size_t)len < cap;
+}
+
 static const char *const taps[] = {"denseblock1", "denseblock2", "denseblock3", "denseblock4", NULL};
 
 #define DENSENET(depth, text, width, facts)                                                                            \
@@ -244,6 +255,7 @@ static const char *const taps[] = {"denseblock1", "denseblock2", "denseblock3", 
         .head = "classifier",                                                                                          \
         .learns_from = "features.denseblock4",                                                                         \
         .taps = taps,                                                                                                  \
+        .alias = old_names,                                                                                            \
         .mean = {0.5f, 0.5f, 0.5f},                                                                                    \
         .std = {0.5f, 0.5f, 0.5f},                                                                                     \
         .build = build##depth,                                                                                         \

@@ -164,6 +164,12 @@ static const struct mi_setting settings[] = {
      .help = "Stochastic depth: while training, share of images for which the last residual block is left out"},
     MI_SETTING_END,
 };
+/* torchvision's own names. */
+static bool original_names(const char *name, char *out, size_t cap) {
+    static const char *const pair[][2] = {{"features.", "feature.0."}, {"classifier.1.", "fc_layer."}, {NULL, NULL}};
+    return mi_alias_begins(pair, name, out, cap);
+}
+
 static const char *const taps[] = {"stage1", "stage2", "stage3", "stage4", "stage5", "stage6", "stage7", NULL};
 
 #define EFFICIENTNET(id, text, width, facts)                                                                           \
@@ -187,6 +193,7 @@ static const char *const taps[] = {"stage1", "stage2", "stage3", "stage4", "stag
         .head = "fc_layer",                                                                                            \
         .init_file_prefix = "features.",                                                                               \
         .init_own_prefix = "feature.0.",                                                                               \
+        .alias = original_names,                                                                                       \
         .taps = taps,                                                                                                  \
         .std = {1, 1, 1},                                                                                              \
         .build = build_##id,                                                                                           \

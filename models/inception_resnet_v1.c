@@ -171,6 +171,16 @@ static const struct mi_setting settings[] = {
      .help = "Share of the pooled map set to zero while training"},
     MI_SETTING_END,
 };
+/* The names of the model-inversion toolbox (its spelling), which keeps the trunk in a module of its own. */
+static bool toolbox_names(const char *name, char *out, size_t cap) {
+    static const char *const pair[][2] = {{"model.", ""},
+                                          {"adative_layer.1.", "last_linear."},
+                                          {"adative_layer.2.", "last_bn."},
+                                          {"classifier.", "logits."},
+                                          {NULL, NULL}};
+    return mi_alias_begins(pair, name, out, cap);
+}
+
 static const char *const taps[] = {"stem", "repeat_1", "repeat_2", "block8", NULL};
 
 const struct mi_model_desc mi_model_inception_resnet_v1 = {
@@ -189,6 +199,7 @@ const struct mi_model_desc mi_model_inception_resnet_v1 = {
     .feature_width = 512,
     .head = "logits",
     .learns_from = "mixed_7a",
+    .alias = toolbox_names,
     .taps = taps,
     .mean = {0.5f, 0.5f, 0.5f},
     .std = {128.0f / 255.0f, 128.0f / 255.0f, 128.0f / 255.0f},

@@ -166,6 +166,12 @@ static const struct mi_setting settings[] = {
      .help = "Share of the last map set to zero while training"},
     MI_SETTING_END,
 };
+/* One public form of the code has the softmax behind the last layer inside of it. */
+static bool with_softmax(const char *name, char *out, size_t cap) {
+    static const char *const pair[][2] = {{"fc_layer.0.", "fc_layer."}, {NULL, NULL}};
+    return mi_alias_begins(pair, name, out, cap);
+}
+
 static const char *const taps[] = {"stage1", "stage2", "stage3", "stage4", NULL};
 
 #define IR(id, depth, inside, text, words, facts, px, learns)                                                          \
@@ -188,6 +194,7 @@ static const char *const taps[] = {"stage1", "stage2", "stage3", "stage4", NULL}
         .learns_from = learns,                                                                                         \
         .init_file_prefix = "",                                                                                        \
         .init_own_prefix = "feature.",                                                                                 \
+        .alias = with_softmax,                                                                                         \
         .taps = taps,                                                                                                  \
         .std = {1, 1, 1},                                                                                              \
         .build = build_##id,                                                                                           \

@@ -82,6 +82,16 @@ static enum mi_status vgg16_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,S
     return MI_OK;
 }
 
+/* BiDO's code cuts the same layers into five blocks, layer1 .. layer5, numbered anew in each. */
+static bool block_names(const char *name, char *out, size_t cap) {
+    static const int first[] = {0, 7, 14, 24, 34, 44};
+    int block, module, rest = 0;
+    if (sscanf(name, "layer%1d.%2d.%n", &block, &module, &rest) != 2 || rest == 0) return false;
+    if (block < 1 || block > 5 || module < 0 || module >= first[block] - first[block - 1]) return false;
+    int len = snprintf(out, cap, "feature.%d.%s", first[block - 1] + module, name + rest);
+    return len >= 0 && (size_t)len < cap;
+}
+
 static const char *const taps[] = {"block1", "block2", "block3", "block4", "feature", NULL};
 
 const struct mi_model_desc mi_model_vgg16 = {
@@ -103,6 +113,7 @@ const struct mi_model_desc mi_model_vgg16 = {
     .learns_from = "feature.27", /* conv4_2, as published */
     .init_file_prefix = "features.",
     .init_own_prefix = "feature.",
+    .alias = block_names,
     .taps = taps,
     .std = {1, 1, 1},
     .build = vgg16_build,

@@ -10,7 +10,7 @@
 struct mi_model;
 struct mi_forward_out {
     mt_tensor *features;          /* [N,width] penultimate features, as the paper's metrics use them */
-    mt_tensor *logits;            /* [N,classes] f32 */
+    mt_tensor *logits;            /* [N,classes] f32 (f64 of a network cast to it) */
     mt_tensor *tap[MI_MAX_TAPS];  /* named hidden activations, only when asked for */
     mt_tensor *aux_logits;        /* Inception-V3 in training; else NULL */
 };
@@ -28,6 +28,7 @@ struct mi_model_desc {
     const char *learns_from;
     /* Published start weights name their tensors FILE_PREFIX + rest where ours are OWN_PREFIX + rest; NULL = same. */
     const char *init_file_prefix, *init_own_prefix;
+    mi_alias alias;               /* other names in public files of the whole network; NULL = none */
     const char *const *taps;      /* names of hidden taps, NULL-terminated; NULL = none */
     float mean[3], std[3];        /* input normalisation of its training protocol, of x in [0,1] (0/1 = none) */
     /* Allocates the network's own struct with all parameters in b->ps; NULL on failure. */

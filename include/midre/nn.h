@@ -6,6 +6,7 @@
 #ifndef MIDRE_NN_H
 #define MIDRE_NN_H
 
+#include "midre/alias.h"
 #include "midre/rng.h"
 #include "midre/tensor_grad.h"
 #include "midre/tensor_nn.h"
@@ -18,6 +19,7 @@ struct mi_layer { enum mi_layer_kind kind; void *at; /* struct mi_conv, mi_linea
 struct mi_params {
     struct mi_named *item; int n, cap; mt_device device; mt_layout_t layout; struct mi_skips *skips; /* skips.h */
     struct mi_layer *layer; int n_layers, cap_layers; /* in the order they were built; they live as long as the network */
+    mi_alias alias; /* other names in public files; NULL = none */
 };
 
 struct mi_params *mi_params_new(mt_device d, mt_layout_t layout);
@@ -27,6 +29,9 @@ mt_tensor *mi_params_find(const struct mi_params *ps, const char *name);    /* N
 int mi_params_trainable(const struct mi_params *ps, mt_tensor **out, int cap);
 enum mi_status mi_params_optimise(const struct mi_params *ps, mt_opt *o); /* gives all of them to o */
 int64_t mi_params_count(const struct mi_params *ps, bool trainable_only);   /* elements, buffers excluded */
+/* Changes every real-valued tensor of the store where it stands, so that a pass over inputs of the same type computes
+ * in it: f64 proves the arithmetic without rounding. Optimisers and the fast convolutions are f32's alone. */
+enum mi_status mi_params_cast(struct mi_params *ps, mt_dtype d);
 /* Turns every weight gradient off (attack, evaluation) or back to `trainable`. */
 void mi_params_freeze(struct mi_params *ps, bool frozen);
 /* Sets `trainable` of all parameters whose name starts with prefix. Returns how many matched. */

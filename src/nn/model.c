@@ -54,6 +54,7 @@ static enum mi_status build(struct mi_model *m, const struct mi_values *v, mt_de
     m->net = desc->build(&b, v, m->classes, m->size);
     m->rng = mt_rng_new(d, mi_mix(seed, mi_hash_text("dropout")));
     m->feature_width = desc->feature_width ? desc->feature_width : desc->feature_width_of(v, m->size);
+    m->params->alias = desc->alias;
     MI_TRY(mt_scope_end(s));
     if (m->net && m->rng) return MI_OK;
     return mi_fail(MI_E_NOMEM, "model %s could not be built", desc->info.name);
@@ -119,9 +120,9 @@ enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, int *used) 
                    mt_archive_count(a), d->info.name, m->params->n ? m->params->item[0].name : "");
 }
 
-/* f32 for everything a loss or a metric sees. */
+/* f32 for everything a loss or a metric sees; a network cast to f64 answers in f64. */
 static mt_tensor *widen(mt_tensor *t) {
-    return t && mt_dtype_of(t) != MT_F32 ? mt_cast(t, MT_F32) : t;
+    return t && mt_dtype_of(t) != MT_F32 && mt_dtype_of(t) != MT_F64 ? mt_cast(t, MT_F32) : t;
 }
 
 enum mi_status mi_model_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,S] */, bool want_taps,

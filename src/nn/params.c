@@ -99,6 +99,15 @@ int64_t mi_params_count(const struct mi_params *ps, bool trainable_only) {
     return elements;
 }
 
+enum mi_status mi_params_cast(struct mi_params *ps, mt_dtype d) {
+    for (int i = 0; i < ps->n && !mt_failed(); i++) {
+        mt_dtype now = mt_dtype_of(ps->item[i].t);
+        bool real = now == MT_F32 || now == MT_F64 || now == MT_BF16 || now == MT_F16;
+        if (real && now != d) mt_cast_(ps->item[i].t, d);
+    }
+    return mt_status();
+}
+
 void mi_params_freeze(struct mi_params *ps, bool frozen) {
     for (int i = 0; i < ps->n; i++) {
         if (ps->item[i].role == MI_BUFFER) continue;

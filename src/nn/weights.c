@@ -210,7 +210,11 @@ enum mi_status mi_params_init_some(struct mi_params *ps, mt_archive *a, const ch
     for (int i = 0; i < mt_archive_count(a) && st == MI_OK; i++) {
         const char *file_name = mt_archive_name(a, i), *plain = strip_wrappers(file_name);
         if (strncmp(plain, file_prefix, file_len) != 0) continue;
-        char *own = mi_format("%s%s", own_prefix, plain + file_len);
+        char *own = mi_alias_applied(ps->alias, plain);
+        if (own && strcmp(own, plain) == 0) {
+            free(own);
+            own = mi_format("%s%s", own_prefix, plain + file_len);
+        }
         if (!own) st = MI_E_NOMEM;
         struct mi_named *item = own ? mi_params_item(ps, own) : NULL;
         bool skipped = item && skip && strncmp(own, skip, strlen(skip)) == 0;

@@ -126,6 +126,16 @@ mt_tensor *mt_cast(mt_tensor *t, mt_dtype d) {
     return run(__func__, [&] { return t->t.to(scalar_of(d)); });
 }
 
+mt_tensor *mt_cast_(mt_tensor *t, mt_dtype d) {
+    if (!ok(__func__, t)) return nullptr;
+    return inplace(__func__, t, [&] {
+        if (!t->t.is_leaf()) refuse(MI_E_INTERNAL, "only a leaf can change its type (this one is of %s)", t->op);
+        bool grad = t->t.requires_grad();
+        t->t = t->t.detach().to(scalar_of(d));
+        if (grad) t->t.set_requires_grad(true);
+    });
+}
+
 mt_tensor *mt_contig(mt_tensor *t, mt_layout_t lay) {
     if (!ok(__func__, t)) return nullptr;
     return run(__func__, [&] { return t->t.contiguous(format(lay, t->t.dim())); });

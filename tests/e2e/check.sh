@@ -3,6 +3,7 @@
 # wrapped names, a wrong head, another architecture; killed and resumed.  TAP; needs MIDRE_BIN, ENGINE_BIN, TEST_TMP.
 set -u
 . "$(dirname "$0")/lib_engine.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
 : "${MIDRE_BIN:?}"
 export MIDRE_WORKSPACE=$TEST_TMP/check-ws XDG_CONFIG_HOME=$TEST_TMP/no-config TERM=dumb COLUMNS=200
 rm -rf "$MIDRE_WORKSPACE"
@@ -72,12 +73,17 @@ check "... and goes on from its checkpoint" grep -q 'continues at step' "$MIDRE_
 # ---- files written by PyTorch ------------------------------------------------------------------------------------------
 python=${PARITY_PYTHON:-/usr/bin/python3}
 if "$python" -c 'import torch, torchvision' 2>/dev/null; then
-    "$python" - <<'P' 2>/dev/null
-import torch, torchvision
+    PYTHONPATH=$root/scripts/golden "$python" - <<'P' 2>/dev/null
+import re, torch, torchvision
+import models
 net = torchvision.models.resnet18(num_classes=7)
 torch.save({"epoch": 3, "state_dict": {"module." + k: v for k, v in net.state_dict().items()}, "acc": 0.5}, "kedmi.pth")
 torch.save({"epoch": 1, "model_state_dict": {"model._orig_mod." + k: v.half() if v.is_floating_point() else v
                                              for k, v in net.state_dict().items()}}, "ppa.pth")
+torch.save({"state_dict": {"module." + k: v for k, v in models.VGG16(6, 64, True).state_dict().items()}}, "bido.tar")
+old = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])")
+torch.save({old.sub(r"\1.\2", k): v for k, v in torchvision.models.densenet121(num_classes=5).state_dict().items()
+            if "num_batches" not in k}, "old.pth")
 P
     m check kedmi.pth
     check "a nested, wrapped .pth is a resnet18" says "architecture  resnet18"
@@ -87,8 +93,14 @@ P
     m check ppa.pth --size 64
     check "a compiled half-precision .pth is a resnet18" says "architecture  resnet18"
     check "... in f16" says "f16"
+    m check bido.tar
+    check "BiDO's names are a vgg16's" says "architecture  vgg16"
+    check "... of 6 classes" says "classes       6"
+    m check old.pth
+    check "the old names of DenseNet are understood" says "architecture  densenet121"
+    check "... without a missing tensor" says "classes       5"
 else
-    for t in "a nested, wrapped .pth" "a compiled half-precision .pth"; do n=$((n + 1)); echo "ok $n - $t # SKIP no python with torch and torchvision"; done
+    for t in "a nested, wrapped .pth" "a compiled half-precision .pth" "BiDO's names" "DenseNet's old names"; do n=$((n + 1)); echo "ok $n - $t # SKIP no python with torch and torchvision"; done
 fi
 echo "1..$n"
 exit $bad
