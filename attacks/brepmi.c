@@ -187,8 +187,18 @@ static void directions(const struct brep *b, int row, float *u) {
     for (int i = 0; i < b->rule.points; i++, u += b->dim) {
         double square = 0;
         for (int j = 0; j < b->dim; j++) square += (double)u[j] * (double)u[j];
-        for (int j = 0; j < b->dim; j++) u[j] = (float)((double)u[j] / sqrt(square));
+        double length = sqrt(square);
+        for (int j = 0; j < b->dim; j++) u[j] = (float)((double)u[j] / length);
     }
+}
+
+/* N points at a row's radius around its centre, and their directions. */
+static void sphere(const struct brep *b, int row, float *u, float *p) {
+    const float *z = b->zs + (size_t)row * (size_t)b->dim;
+    float radius = (float)b->row[row].radius;
+    directions(b, row, u);
+    for (int i = 0; i < b->rule.points; i++)
+        for (int j = 0; j < b->dim; j++) *p++ = z[j] + radius * *u++;
 }
 
 static void curves(struct brep *b, struct mi_loop *l, int active) {
@@ -210,13 +220,10 @@ static void curves(struct brep *b, struct mi_loop *l, int active) {
 static enum mi_status one_round(struct brep *b, struct mi_loop *l) {
     int active = count_active(b), n = b->rule.points, dim = b->dim;
     size_t ball = (size_t)n * (size_t)dim;
-    for (int a = 0; a < active; a++) {
-        float *u = b->u + (size_t)a * ball, *p = b->points + (size_t)a * ball;
-        const float *z = b->zs + (size_t)b->act[a] * (size_t)dim;
-        float radius = (float)b->row[b->act[a]].radius;
-        directions(b, b->act[a], u);
-        for (size_t i = 0; i < ball; i++) p[i] = z[i % (size_t)dim] + radius * u[i];
-    }
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static) if (active > 1)
+#endif
+    for (int a = 0; a < active; a++) sphere(b, b->act[a], b->u + (size_t)a * ball, b->points + (size_t)a * ball);
     MI_TRY(ask(b, b->points, (int64_t)active * n));
     for (int a = 0; a < active; a++) {
         int row = b->act[a], want = mi_query_label(&b->q, row);

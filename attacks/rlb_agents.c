@@ -120,6 +120,9 @@ enum mi_status mi_rlb_recall(struct mi_rlb *r, int64_t size) {
 
 /* [n,1,width]: each learner's own. */
 static mt_tensor *own_normal(struct mi_rlb *r, const char *purpose, int64_t step, int width) {
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static) if (r->n > 1)
+#endif
     for (int i = 0; i < r->n; i++) {
         struct mi_rng rng = mi_query_rng(&r->q, purpose, r->first + i, step);
         mi_rng_fill_normal(&rng, r->host + (size_t)i * (size_t)width, (size_t)width);
@@ -166,14 +169,21 @@ static void consider(struct mi_rlb *r, mt_tensor *z, mt_tensor *own) {
     mt_copy_(r->score, mt_where(better, own, r->score));
 }
 
-/* Shows the images of s' (and of a) and rewards. */
-static enum mi_status judge(struct mi_rlb *r, mt_tensor *next, mt_tensor *a, struct mi_rlb_reward *out) {
-    mt_tensor *z = flat(r, next), *p = NULL, *q = NULL;
-    if (r->twice) z = mt_cat(MT_LIST(z, flat(r, a)), 0);
-    MI_TRY(mi_query_probs(&r->q, z, &p));
-    q = p;
-    if (r->twice) q = mt_narrow(p, 0, r->n, r->n), p = mt_narrow(p, 0, 0, r->n);
-    return mi_rlb_reward(p, q, r->y, r->weight, out);
+static mt_tensor *own_column(const struct mi_rlb *r, mt_tensor *p) {
+    return mt_squeeze(mt_gather(p, 1, r->y), 1); /* [n] */
+}
+
+/* Shows the images of s' (and of a) and rewards; `tried`, if any, is shown with them and considered. */
+static enum mi_status judge(struct mi_rlb *r, mt_tensor *next, mt_tensor *a, mt_tensor *tried,
+                            struct mi_rlb_reward *out) {
+    mt_tensor *z[3] = {flat(r, next)}, *p = NULL;
+    int parts = 1, n = r->n;
+    if (r->twice) z[parts++] = flat(r, a);
+    if (tried) z[parts++] = flat(r, tried);
+    MI_TRY(mi_query_probs(&r->q, parts > 1 ? mt_cat(z, parts, 0) : z[0], &p)); /* [parts n,K] */
+    if (tried) consider(r, tried, own_column(r, mt_narrow(p, 0, (int64_t)(parts - 1) * n, n)));
+    mt_tensor *of_next = parts > 1 ? mt_narrow(p, 0, 0, n) : p;
+    return mi_rlb_reward(of_next, r->twice ? mt_narrow(p, 0, n, n) : of_next, r->y, r->weight, out);
 }
 
 /* Appends step k to the replay; a full segment goes to disk. */
@@ -227,35 +237,45 @@ static void curves(struct mi_rlb *r, struct mi_loop *l, const struct mi_rlb_rewa
     mi_loop_scalar_tensor(l, "attack/temperature", mt_mean(heat, NULL, 0, false));
 }
 
-/* A run of the agents from fresh states that is not learned from: one image each. */
-static enum mi_status try_fresh(struct mi_rlb *r, int64_t episode) {
+/* A run of the agents from fresh states that is not learned from, the one after `episode`: *z [n,1,dim]. */
+static enum mi_status run_fresh(struct mi_rlb *r, int64_t episode, mt_tensor **z) {
     mt_tensor *s = own_normal(r, "rlbmi try state", episode, r->dim), *a = NULL;
     for (int t = 0; t < r->steps; t++) {
         MI_TRY(act(r, s, agent_noise(r, "rlbmi try", episode * r->steps + t), &a));
         s = next_state(r, s, a);
     }
-    mt_tensor *p = NULL;
-    MI_TRY(mi_query_probs(&r->q, flat(r, s), &p));
-    consider(r, s, mt_squeeze(mt_gather(p, 1, r->y), 1));
+    *z = s;
     return MI_OK;
 }
 
+/* The run that follows the last episode has nobody to be shown with. */
+static enum mi_status try_last(struct mi_rlb *r, int64_t episode) {
+    mt_tensor *z = NULL, *p = NULL;
+    MI_TRY(run_fresh(r, episode, &z));
+    MI_TRY(mi_query_probs(&r->q, flat(r, z), &p));
+    consider(r, z, own_column(r, p));
+    return MI_OK;
+}
+
+/* Between the fresh run after an episode and the next episode nothing is learned, so they are shown together. */
 static enum mi_status play(struct mi_rlb *r, struct mi_loop *l) {
-    mt_tensor *s = own_normal(r, "rlbmi state", l->step, r->dim), *a = NULL; /* [n,1,dim] */
+    bool fresh = r->candidates == MI_RLB_FRESH;
+    mt_tensor *s = own_normal(r, "rlbmi state", l->step, r->dim), *a = NULL, *tried = NULL; /* [n,1,dim] */
     struct mi_rlb_reward w = {0};
-    for (int t = 0; t < r->steps; t++) {
+    if (fresh && l->step > 0) MI_TRY(run_fresh(r, l->step - 1, &tried));
+    for (int t = 0; t < r->steps; t++, tried = NULL) {
         int64_t k = l->step * r->steps + t;
         MI_TRY(act(r, s, agent_noise(r, "rlbmi explore", k), &a));
         mt_tensor *next = next_state(r, s, a);
-        MI_TRY(judge(r, next, a, &w));
+        MI_TRY(judge(r, next, a, tried, &w));
         MI_TRY(remember(r, k, s, a, w.reward));
         if (k + 1 > r->warmup) MI_TRY(learn(r, l, k));
         s = next;
     }
-    if (r->candidates == MI_RLB_TRAINING)
+    if (!fresh)
         consider(r, s, w.own);
-    else
-        MI_TRY(try_fresh(r, l->step));
+    else if (l->step == l->total - 1)
+        MI_TRY(try_last(r, l->step));
     curves(r, l, &w);
     return MI_OK;
 }

@@ -38,6 +38,9 @@ struct mi_rlb {
     unsigned char *taken;     /* [episodes*steps] */
 };
 
+/* Reads the job's settings and opens its generator; the job must outlive it.  Close it also after a failure. */
+enum mi_status mi_rlb_open(struct mi_rlb *r, struct mi_attack_job *job);
+void mi_rlb_close(struct mi_rlb *r); /* safe on a zeroed struct */
 /* Learners r->first.. of group `group`, fresh; the fields above the group's must be set. */
 enum mi_status mi_rlb_group_open(struct mi_rlb *r, int group);
 void mi_rlb_group_close(struct mi_rlb *r);

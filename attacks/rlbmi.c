@@ -4,7 +4,8 @@
  * goes to the target, whose probabilities p give the reward (q belongs to the image of a; equal to p when alpha = 0):
  *     R = 2 ln p_y + 2 ln q_y + 8 ln max(1e-7, p_y - max of the others).
  * Soft actor-critics (sac.c) learn from all episodes so far, one update a step.  After each episode a candidate is
- * drawn (a fresh run of the agent, or the training one); the candidate with the greatest p_y is delivered.
+ * drawn (a fresh run of the agent, or the training one); the candidate with the greatest p_y is delivered.  The fresh run
+ * is shown to the target together with the next episode.
  *
  * Every identity and restart has a learner of its own, all trained in step (stacked weights).  What a learner draws
  * comes from (seed, label, restart, step); which episodes a batch takes and an update's noise from (seed, step), shared
@@ -59,7 +60,7 @@ static int by_memory(const struct mi_rlb *r) {
     return room / each < 1 ? 1 : room / each > 4096 ? 4096 : (int)(room / each);
 }
 
-static enum mi_status rlb_open(struct mi_rlb *r, struct mi_attack_job *job) {
+enum mi_status mi_rlb_open(struct mi_rlb *r, struct mi_attack_job *job) {
     *r = (struct mi_rlb){0};
     read_settings(r, job->values);
     if (r->batch > r->warmup + 1)
@@ -86,7 +87,7 @@ static enum mi_status rlb_open(struct mi_rlb *r, struct mi_attack_job *job) {
     return r->host && r->index && r->taken ? MI_OK : MI_E_NOMEM;
 }
 
-static void rlb_close(struct mi_rlb *r) {
+void mi_rlb_close(struct mi_rlb *r) {
     mi_rlb_group_close(r);
     free(r->host);
     free(r->index);
@@ -158,7 +159,7 @@ static enum mi_status group_images(struct mi_rlb *r, int group, mt_tensor **x) {
 
 static enum mi_status rlb_invert(struct mi_attack_job *job, struct mi_recon *out) {
     struct mi_rlb r;
-    enum mi_status st = rlb_open(&r, job);
+    enum mi_status st = mi_rlb_open(&r, job);
     mt_tensor **x = st == MI_OK ? mi_calloc((size_t)r.groups, sizeof(mt_tensor *)) : NULL;
     if (st == MI_OK && !x) st = MI_E_NOMEM;
     for (int i = 0; st == MI_OK && i < r.groups; i++) st = group_images(&r, i, &x[i]);
@@ -169,7 +170,7 @@ static enum mi_status rlb_invert(struct mi_attack_job *job, struct mi_recon *out
     }
     for (int i = 0; x && i < r.groups; i++) mt_free(x[i]);
     free(x);
-    rlb_close(&r);
+    mi_rlb_close(&r);
     return st;
 }
 

@@ -19,11 +19,18 @@
 #include "midre/nn.h"
 #include "midre/workspace.h"
 
-/* A few steps only to see how long they take: the first loop ends with MI_STOPPED after them, without checkpoints. */
+/* A few steps only to see how long they take: the loop ends with MI_STOPPED after them.  Loops before it do one step
+ * each and end as if they had done all: what they make is good for timing, for nothing else. */
 struct mi_trial {
+    const char *phase;            /* a loop whose phase begins so is timed; NULL = the first one */
     int64_t steps;                /* to time, after one that warms up */
+    double units;                 /* if greater: as many steps as do so many units */
+    double at_least;              /* seconds: timed in multiples of the above until they have passed */
     int64_t total;                /* result: steps the loop would have */
+    int64_t timed;                /* result: steps timed */
+    double per_step;              /* result: units of a step */
     double seconds;               /* result: of one step; 0 = nothing was timed */
+    double tallied;               /* result: by how much the stage's tally grew in the timed steps */
 };
 
 /* What a stage hands to whatever it runs: where to report, where to checkpoint, what machine to use. */

@@ -136,7 +136,15 @@ static enum mi_status invert_step(void *work) {
     return end != MI_OK ? end : st;
 }
 
-const struct bench_work bench_gmi_gan = {"gmi-gan", "images/s", "WGAN-GP step at 64x64, batch 64", gan_open, gan_step,
-                                         gmi_close};
-const struct bench_work bench_gmi_invert = {"gmi-invert", "iterations/s", "GMI inversion of 60 identities, VGG16-BN",
-                                            invert_open, invert_step, gmi_close};
+const struct bench_work bench_gmi_gan = {.name = "gmi-gan",
+                                         .unit = "images/s",
+                                         .help = "WGAN-GP step at 64x64, batch 64",
+                                         .open = gan_open,
+                                         .step = gan_step,
+                                         .close = gmi_close};
+const struct bench_work bench_gmi_invert = {.name = "gmi-invert",
+                                            .unit = "iterations/s",
+                                            .help = "GMI inversion of 60 identities, VGG16-BN",
+                                            .open = invert_open,
+                                            .step = invert_step,
+                                            .close = gmi_close};

@@ -18,7 +18,7 @@ extern char **environ;
 #define MAX_ROUNDS 25
 
 struct options {
-    const char *peer, *python, *device, *precision, *one;
+    const char *peer, *python, *device, *precision, *one, *spec;
     int threads, rounds, batch;
     double seconds;
     bool frozen, json;
@@ -31,13 +31,15 @@ static const struct option long_options[] = {
     {"seconds", required_argument, NULL, 's'}, {"batch", required_argument, NULL, 'b'},
     {"frozen", no_argument, NULL, 'f'},        {"json", no_argument, NULL, 'j'},
     {"one", required_argument, NULL, '1'},     {"help", no_argument, NULL, 'h'},
+    {"spec", required_argument, NULL, 'e'},
     {NULL, 0, NULL, 0}};
 
 static void usage(FILE *out) {
     fprintf(out, "usage: midre bench [WORK...] [options]\n\nworks:\n");
     for (size_t i = 0; bench_works[i]; i++)
         fprintf(out, "  %-15s %s (%s)\n", bench_works[i]->name, bench_works[i]->help, bench_works[i]->unit);
-    fprintf(out, "  %-15s training and inference of every architecture; or NAME/train, NAME/infer (images/s)\n", "models");
+    for (size_t i = 0; bench_families[i].name; i++)
+        fprintf(out, "  %-15s %s\n", bench_families[i].name, bench_families[i].help);
     fprintf(out, "\noptions:\n"
                  "  --peer FILE       PyTorch script doing the same works: `python FILE WORK --threads N --seconds S`\n"
                  "  --python PY       python that runs it (default python3)\n"
@@ -48,6 +50,7 @@ static void usage(FILE *out) {
                  "  --device D        cpu, cuda, cuda:N (default auto)\n"
                  "  --precision P     fp32, bf16 (default: bf16 where the device is fast at it)\n"
                  "  --batch N         another batch size\n"
+                 "  --spec FILE       attacks and defenses with the target, size and settings of an experiment\n"
                  "  --json            JSON lines instead of a table\n");
 }
 
@@ -67,6 +70,7 @@ static enum mi_status parse(struct options *o, int argc, char **argv) {
         case 'f': o->frozen = true; break;
         case 'j': o->json = true; break;
         case '1': o->one = optarg; break;
+        case 'e': o->spec = optarg; break;
         default: return mi_fail(MI_E_USAGE, "bench: see midre bench --help");
         }
     if (o->rounds < 1 || o->rounds > MAX_ROUNDS || o->seconds <= 0)
@@ -76,7 +80,7 @@ static enum mi_status parse(struct options *o, int argc, char **argv) {
 
 static enum mi_status run_one(const struct options *o) {
     const struct bench_work *w = bench_find(o->one);
-    struct bench_setup s = {.batch = o->batch, .work = o->one};
+    struct bench_setup s = {.batch = o->batch, .work = o->one, .spec = o->spec};
     if (!w) return MI_E_USAGE;
     MI_TRY(mt_init(o->threads));
     MI_TRY(mt_device_parse(o->device, &s.device));
@@ -124,7 +128,7 @@ static json_t *measure_us(const struct options *o, const char *work) {
     snprintf(batch, sizeof batch, "%d", o->batch);
     return measured((const char *const[]){"/proc/self/exe", "bench", "--one", work, "--threads", threads, "--seconds",
                                     seconds, "--batch", batch, "--device", o->device, "--precision",
-                                    o->precision, NULL});
+                                    o->precision, o->spec ? "--spec" : NULL, o->spec, NULL});
 }
 
 static json_t *measure_peer(const struct options *o, const char *work, bool cuda) {
@@ -209,21 +213,34 @@ static enum mi_status compare(const struct options *o, const struct bench_work *
 
 static enum mi_status by_name(const struct options *o, const char *name) {
     const struct bench_work *w = bench_find(name);
-    return w ? compare(o, w) : mi_error_status() != MI_OK ? mi_error_status()
-                             : mi_fail(MI_E_USAGE, "bench: %s is neither NAME/train nor NAME/infer", name);
+    return w ? compare(o, w) : mi_error_status();
 }
 
 /* One that cannot be measured (memory) is named and the others go on. */
-static enum mi_status all_models(const struct options *o) {
-    char name[80];
-    for (size_t i = 0; mi_model_table[i]; i++)
-        for (int train = 1; train >= 0; train--) {
-            snprintf(name, sizeof name, "%s/%s", mi_model_table[i]->info.name, train ? "train" : "infer");
-            if (by_name(o, name) == MI_OK) continue;
-            printf("%-22s not measured: %s\n", name, mi_error_text());
-            mi_error_clear();
-        }
+static enum mi_status whole_family(const struct options *o, const struct bench_family *f) {
+    char name[160];
+    for (size_t at = 0; f->next(&at, name, sizeof name);) {
+        if (by_name(o, name) == MI_OK) continue;
+        printf("%-22s not measured: %s\n", name, mi_error_text());
+        mi_error_clear();
+    }
     return MI_OK;
+}
+
+static enum mi_status named(const struct options *o, int argc, char **argv) {
+    char name[160];
+    enum mi_status st = MI_OK;
+    for (int i = optind; i < argc && st == MI_OK; i++) {
+        const struct bench_family *f = bench_family_of(argv[i]);
+        bool more = f && f->prefix && i + 1 < argc;
+        if (!f) st = by_name(o, argv[i]);
+        if (f && !more) st = whole_family(o, f);
+        for (; more && i + 1 < argc && st == MI_OK; i++) {
+            snprintf(name, sizeof name, "%s%s", f->prefix, argv[i + 1]);
+            st = by_name(o, name);
+        }
+    }
+    return st;
 }
 
 int bench_main(int argc, char **argv) {
@@ -235,10 +252,8 @@ int bench_main(int argc, char **argv) {
     if (st == MI_OK && o.one) st = run_one(&o);
     else if (st == MI_OK && optind == argc)
         for (size_t i = 0; bench_works[i] && st == MI_OK; i++) st = compare(&o, bench_works[i]);
-    else
-        for (int i = optind; i < argc && st == MI_OK; i++) {
-            st = strcmp(argv[i], "models") == 0 ? all_models(&o) : by_name(&o, argv[i]);
-        }
+    else if (st == MI_OK)
+        st = named(&o, argc, argv);
     if (st != MI_OK) fprintf(stderr, "midre-engine: %s\n", mi_error_text());
     return mi_exit_code(st);
 }

@@ -94,9 +94,21 @@ static enum mi_status work_step(void *p) {
 
 const struct bench_work *bench_model_work(const char *name) {
     static char kept[80]; /* one work a process, or one after another */
-    static struct bench_work work = {kept, "images/s", "of the table of architectures", work_open, work_step, work_close};
+    static struct bench_work work = {.name = kept,
+                                     .unit = "images/s",
+                                     .help = "of the table of architectures",
+                                     .open = work_open,
+                                     .step = work_step,
+                                     .close = work_close};
     bool train;
     if (!bench_model_of(name, &train)) return NULL;
     snprintf(kept, sizeof kept, "%s", name);
     return &work;
+}
+
+bool bench_model_next(size_t *at, char *name, size_t room) {
+    const struct mi_model_desc *d = mi_model_table[*at / 2];
+    if (d) snprintf(name, room, "%s/%s", d->info.name, *at % 2 ? "infer" : "train");
+    ++*at;
+    return d != NULL;
 }

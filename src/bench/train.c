@@ -80,7 +80,15 @@ static void *resnet18_open(const struct bench_setup *s, double *per_step) {
     return train_open(s, "resnet18", 224, 530, batch, mt_adam_new(1e-3, 0.9, 0.999, 1e-8, 0, false));
 }
 
-const struct bench_work bench_train_vgg16 = {"train-vgg16", "images/s", "VGG16-BN at 64x64, batch 64, SGD",
-                                             vgg16_open, train_step, train_close};
-const struct bench_work bench_train_resnet18 = {"train-resnet18", "images/s", "ResNet-18 at 224x224, batch 32, Adam",
-                                                resnet18_open, train_step, train_close};
+const struct bench_work bench_train_vgg16 = {.name = "train-vgg16",
+                                             .unit = "images/s",
+                                             .help = "VGG16-BN at 64x64, batch 64, SGD",
+                                             .open = vgg16_open,
+                                             .step = train_step,
+                                             .close = train_close};
+const struct bench_work bench_train_resnet18 = {.name = "train-resnet18",
+                                                .unit = "images/s",
+                                                .help = "ResNet-18 at 224x224, batch 32, Adam",
+                                                .open = resnet18_open,
+                                                .step = train_step,
+                                                .close = train_close};

@@ -5,5 +5,6 @@
 #include "src/bench/bench.h"
 
 extern const struct bench_work bench_train_vgg16, bench_train_resnet18, bench_gmi_gan, bench_gmi_invert;
+extern const struct bench_work bench_rlbmi_queries, bench_rlbmi_alone;
 
 #endif

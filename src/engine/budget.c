@@ -142,6 +142,10 @@ static double share(const struct engine *e, const struct stage *s) {
 
 /* Runs the stage's own work for a few steps.  A trial never reaches the end of the work, so it leaves no product. */
 static enum mi_status try_steps(struct engine *e, struct stage *s, struct mi_trial *t) {
+    /* The loop the setting counts the steps of; pseudo labels and public features before it are another matter. */
+    static const char *const phase[ST_KINDS] = {
+        [ST_TARGET] = "train", [ST_JUDGE] = "train", [ST_PRIOR] = "gan", [ST_ATTACK] = "invert"};
+    t->phase = phase[s->kind];
     char *folder = mi_path_join(e->run_dir, "trial");
     struct mi_ctx ctx = {.control = e->control,
                          .stage = s->id,

@@ -3,7 +3,9 @@
  * The steps that are timed are the first ones of the phase itself, so nothing is done twice and no number changes.  The
  * first step of a session is left out: it loads kernels and fills caches.  A trial (a quick run that has to choose how
  * many steps it can afford) ends the loop at this point instead; its state is thrown away by whoever started it. */
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "loop_priv.h"
 
@@ -31,18 +33,37 @@ static void tell(struct mi_loop *l, double seconds) {
     mi_ctx_log(l->ctx, "info", "%s: %s takes about %s, %.1f GB", l->ctx->stage, l->phase, about, (double)peak / 1e9);
 }
 
+bool mi_cost_passing(const struct mi_loop *l) {
+    const struct mi_trial *t = l->ctx->trial;
+    return t && t->phase && strncmp(l->phase, t->phase, strlen(t->phase)) != 0;
+}
+
+/* Enough steps for what the loop wants to know. */
+static bool enough(const struct mi_loop *l, int64_t done) {
+    const struct mi_trial *t = l->ctx->trial;
+    if (l->step >= l->total) return true;
+    if (!t) return done >= TIMED;
+    int64_t group = (int64_t)ceil(t->units / l->per_step);
+    if (group < t->steps) group = t->steps;
+    if (group > 1 && done % group != 0) return false;
+    if (t->at_least <= 0) return true;
+    mt_sync(l->ctx->device);
+    return mi_clock() - l->priv->t_first >= t->at_least;
+}
+
 bool mi_cost_step(struct mi_loop *l) {
     struct mi_loop_private *p = l->priv;
     struct mi_trial *t = l->ctx->trial;
-    if (p->told) return false;
+    if (p->told || mi_cost_passing(l)) return false;
     if (p->first < 0) { /* on a GPU the queue runs ahead of us: without waiting nothing would be timed */
         mt_sync(l->ctx->device);
         p->first = l->step;
+        p->tally = l->ctx->tally ? *l->ctx->tally : 0;
         p->t_first = mi_clock();
         return t && l->step >= l->total;
     }
     int64_t done = l->step - p->first;
-    if (done < (t ? t->steps : TIMED) && l->step < l->total) return false;
+    if (!enough(l, done)) return false;
     mt_sync(l->ctx->device);
     double each = (mi_clock() - p->t_first) / (double)done;
     p->told = true;
@@ -51,6 +72,9 @@ bool mi_cost_step(struct mi_loop *l) {
         return false;
     }
     t->seconds = each;
+    t->timed = done;
+    t->tallied = l->ctx->tally ? *l->ctx->tally - p->tally : 0;
+    t->per_step = l->per_step;
     t->total = l->total;
     return true;
 }

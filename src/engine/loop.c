@@ -220,7 +220,7 @@ bool mi_loop_next(struct mi_loop *l) {
     if (stepped) finish_step(l);
     if (l->status != MI_OK) return false;
     double now = mi_clock();
-    if (l->step >= l->total) {
+    if (l->step >= l->total || (stepped && mi_cost_passing(l))) {
         report(l, now);
         return false; /* a stop that arrives now is seen before the next phase */
     }

@@ -16,6 +16,7 @@ struct mi_loop_private {
     double t_report, t_save, t_due;
     double t_first;     /* when the first step since the engine started was done */
     int64_t first;      /* steps done then, -1 none yet */
+    double tally;       /* the stage's tally then */
     bool told;          /* what the phase will cost */
     double w_time[MI_LOOP_WINDOW]; /* sliding window, ring */
     int64_t w_step[MI_LOOP_WINDOW];
@@ -36,5 +37,7 @@ void mi_file_word(const char *text, char *out, size_t cap);
 /* ---- cost.c: how long a phase will take and how much memory, from its first steps ---- */
 /* After each step.  true: a trial has seen enough, the loop must end. */
 bool mi_cost_step(struct mi_loop *l);
+/* A trial that times another loop than this one. */
+bool mi_cost_passing(const struct mi_loop *l);
 
 #endif

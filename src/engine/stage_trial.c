@@ -47,9 +47,12 @@ static enum mi_status invert(const struct engine *e, const struct stage *s, stru
     job->labels = labels;
     enum mi_status st = MI_OK;
     if (s->prior && !(job->prior = graph_archive(e, s->prior, "prior.safetensors"))) st = mi_error_status();
+    if (st == MI_OK && s->students && !(job->students = graph_archive(e, s->students, "students.safetensors")))
+        st = mi_error_status();
     if (st == MI_OK) st = s->desc->invert(job, &recon);
     mt_free(recon.x);
     if (job->prior) mt_archive_close(job->prior);
+    if (job->students) mt_archive_close(job->students);
     free(labels);
     return st;
 }
