@@ -22,6 +22,8 @@ struct bench_work {
     void (*close)(void *work);
     /* In place of the three: works for about `seconds` after a warm-up and says how many units a second it did. */
     enum mi_status (*run)(const struct bench_setup *s, double seconds, double *value, int64_t *steps);
+    /* What can be told wrong before anything is built; NULL = nothing. */
+    enum mi_status (*check)(const struct bench_setup *s);
 };
 
 extern const struct bench_work *const bench_works[]; /* NULL-terminated; src/bench/works.c: what a plain bench does */

@@ -72,11 +72,15 @@ static enum mi_status make_data(struct cost *c, int size) {
     return MI_OK;
 }
 
-static enum mi_status cost_open(struct cost *c, const struct bench_setup *setup, const char *text) {
+static enum mi_status read_names(struct cost *c, const struct bench_setup *setup) {
     memset(c, 0, sizeof *c);
     if (!(c->spec = mi_spec_load(setup->spec, NULL, 0))) return mi_error_status();
+    return read_composition(c, setup->work + sizeof prefix - 1);
+}
+
+static enum mi_status cost_open(struct cost *c, const struct bench_setup *setup) {
+    MI_TRY(read_names(c, setup));
     int size = setup->spec ? (int)mi_values_int(c->spec->section[MI_SEC_DATA], "size") : 0;
-    MI_TRY(read_composition(c, text));
     c->model = setup->spec ? c->spec->cells[0].model : "vgg16";
     MI_TRY(make_data(c, size > 0 ? size : SIZE));
     MI_TRY(mi_train_recipe_read(c->spec->section[MI_SEC_TARGET], &c->recipe));
@@ -160,8 +164,18 @@ static enum mi_status pairs(struct cost *c, const struct bench_setup *setup, dou
 
 static enum mi_status defense_run(const struct bench_setup *setup, double seconds, double *value, int64_t *steps) {
     struct cost c;
-    enum mi_status st = cost_open(&c, setup, setup->work + sizeof prefix - 1);
+    enum mi_status st = cost_open(&c, setup);
     if (st == MI_OK) st = pairs(&c, setup, seconds, value, steps);
+    cost_close(&c);
+    return st;
+}
+
+static enum mi_status defense_check(const struct bench_setup *setup) {
+    struct cost c;
+    struct mi_defenses ds = {.n = 0};
+    enum mi_status st = read_names(&c, setup);
+    if (st == MI_OK) st = mi_defenses_open(&ds, c.composition, c.spec);
+    mi_defenses_close(&ds);
     cost_close(&c);
     return st;
 }
@@ -169,7 +183,7 @@ static enum mi_status defense_run(const struct bench_setup *setup, double second
 const struct bench_work *bench_defense_work(const char *name) {
     static char kept[160]; /* one work a process, or one after another */
     static struct bench_work work = {
-        .name = kept, .unit = "x none", .help = "of the table of defenses", .run = defense_run};
+        .name = kept, .unit = "x none", .help = "of the table of defenses", .run = defense_run, .check = defense_check};
     if (strncmp(name, prefix, sizeof prefix - 1) != 0) return NULL;
     snprintf(kept, sizeof kept, "%s", name);
     return &work;

@@ -191,7 +191,8 @@ static void print_row(const struct options *o, const struct bench_work *w, json_
 
 static enum mi_status compare(const struct options *o, const struct bench_work *w) {
     json_t *us[MAX_ROUNDS] = {0}, *peer[MAX_ROUNDS] = {0};
-    enum mi_status st = MI_OK;
+    struct bench_setup setup = {.batch = o->batch, .work = w->name, .spec = o->spec};
+    enum mi_status st = w->check ? w->check(&setup) : MI_OK;
     for (int i = 0; i < o->rounds && st == MI_OK; i++) {
         us[i] = measure_us(o, w->name);
         const char *device = us[i] ? json_string_value(json_object_get(us[i], "device")) : NULL;

@@ -1,7 +1,6 @@
 #!/bin/bash
-# tests/e2e/bench.sh - `midre bench`: families, compositions, what it refuses, and that the figures it prints come from
-# work: few steps of the demo's
-# networks, no speed is judged.  TAP; needs MIDRE_BIN, TEST_TMP.
+# tests/e2e/bench.sh - `midre bench`: families, compositions, what it refuses, and that its figures come from work:
+# a few steps of the demo's networks, no speed is judged.  TAP; needs MIDRE_BIN, TEST_TMP.
 set -u
 : "${MIDRE_BIN:?}" "${TEST_TMP:=$(mktemp -d)}"
 export TMPDIR=$TEST_TMP
@@ -29,13 +28,15 @@ b --help && grep -q '^  attacks' "$out" && grep -q '^  defenses' "$out" && grep 
 check "help lists the families"
 small defenses midre:fill=mean+nls && above 0.2 && grep -q '"x none"' "$out"; check "a composition with settings is measured"
 small defense/dp && above 0.5; check "a defense with gradients of its own is measured"
-! b defenses midree && grep -q 'did you mean' "$err"; check "an unknown defense: suggestion"
-! b defenses midre:fil=mean && grep -q 'did you mean' "$err"; check "an unknown setting: suggestion"
-! b defenses nls+nls && grep -q twice "$err"; check "nonsense is refused with the reason"
+code() { local want=$1 rc; shift; b "$@"; rc=$?; [ $rc -eq "$want" ]; }
+code 3 defenses midree && grep -q 'did you mean "midre"' "$err"; check "an unknown defense: suggestion, 3"
+code 3 defenses midre:fil=mean && grep -q 'did you mean "fill"' "$err"; check "an unknown setting: suggestion, 3"
+code 3 defenses nls+nls && grep -q twice "$err"; check "nonsense is refused with the reason, 3"
+code 2 defenses midre:mean && grep -q SETTING=VALUE "$err"; check "a setting without its value: 2"
 small gmi/invert && above 0; check "an inversion is measured"
 small brepmi/queries && above 0 && grep -q 'queries/s' "$out"; check "questions are counted: labels"
 small rlbmi/queries && above 0 && grep -q 'queries/s' "$out"; check "questions are counted: probabilities"
-! b gmi/queries && grep -q neither "$err"; check "a white-box attack has no such work"
+code 2 gmi/queries && grep -q neither "$err"; check "a white-box attack has no such work: 2"
 printf 'import json\nprint(json.dumps({"missing": "not here"}))\n' >"$TEST_TMP/peer.py"
 b gmi/invert --rounds 1 --seconds 0.1 --batch 2 --spec "$demo" --peer "$TEST_TMP/peer.py" && grep -q 'no twin (not here)' "$out"
 check "a peer that does not know a work is named"
