@@ -26,6 +26,9 @@ struct mi_trial {
     int64_t steps;                /* to time, after one that warms up */
     double units;                 /* if greater: as many steps as do so many units */
     double at_least;              /* seconds: timed in multiples of the above until they have passed */
+    /* If set, after every step with its seconds (0 for the one that warms up), not timed itself; true: enough. */
+    bool (*after)(void *user, double seconds);
+    void *user;
     int64_t total;                /* result: steps the loop would have */
     int64_t timed;                /* result: steps timed */
     double per_step;              /* result: units of a step */

@@ -1,12 +1,14 @@
 /* defenses.c - bench works "defense/COMPOSITION": what a training step with these defenses costs, in steps of a training
  * without any.
  *
- * The training loop runs as it does for a target (feeder, hooks, loss, backward, optimiser), a few steps at a time: none,
- * defended, defended, none, ...  The median of the quotients is the result, so a machine that slows down slows both.
- * Every turn builds its network anew; building and the first step are not timed.  1000 people; VGG16-BN at 64x64, batch
- * 64, the recipe of a plain [target], or what an experiment says.
+ * The training loop runs as it does for a target (feeder, hooks, loss, backward, optimiser), twice: two threads hold one
+ * training each and take turns after every step, so whatever slows the machine down slows both alike.  Each defended step
+ * is divided by the mean of the undefended ones beside it; the median is the result.  1000 people; VGG16-BN at 64x64,
+ * batch 64, the recipe of a plain [target], or what an experiment says.
  *
  * A composition is written as in a spec; settings follow a name after colons: "midre:fill=telea+nls". */
+#include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@
 #include "midre/train.h"
 #include "src/bench/works.h"
 
-enum { SIZE = 64, BATCH = 64, CLASSES = 1000, PHOTOS = 4, TESTS = 64, STEPS = 4, MOST = 200 };
+enum { SIZE = 64, BATCH = 64, CLASSES = 1000, PHOTOS = 4, TESTS = 64, MOST = 400 };
 
 static const char prefix[] = "defense/";
 
@@ -107,12 +109,62 @@ static void move_weights(struct mi_params *ps) {
     mt_scope_end(s);
 }
 
-/* Seconds of a training step under `composition`. */
-static enum mi_status turn(struct cost *c, const struct bench_setup *setup, const char *composition, double *seconds) {
-    struct mi_trial trial = {.phase = "train", .steps = STEPS};
+/* ---- two trainings in step ------------------------------------------------------------------------------------- */
+
+/* One of them runs at a time: side 0 without defense, side 1 with. */
+struct race {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int whose;
+    bool over;
+    double wanted, spent; /* seconds */
+    int most, n[2];       /* steps at most, steps timed */
+    double seconds[2][MOST];
+};
+
+struct side {
+    struct race *race;
+    struct cost *cost;
+    const struct bench_setup *setup;
+    const char *composition;
+    int number, threads;
+    enum mi_status status;
+    char *message; /* of a failure; owned */
+};
+
+static void wait_for_turn(struct race *r, int number) {
+    while (r->whose != number && !r->over) pthread_cond_wait(&r->changed, &r->lock);
+}
+
+static void hand_over(struct race *r, int number) {
+    r->whose = 1 - number;
+    pthread_cond_broadcast(&r->changed);
+}
+
+/* After a step of one side: the other one goes on. */
+static bool after_step(void *user, double seconds) {
+    struct side *s = user;
+    struct race *r = s->race;
+    pthread_mutex_lock(&r->lock);
+    if (seconds > 0 && r->n[s->number] < r->most) {
+        r->seconds[s->number][r->n[s->number]++] = seconds;
+        r->spent += seconds;
+    }
+    if (r->n[1] >= r->most || (r->n[1] >= 3 && r->spent >= r->wanted)) r->over = true;
+    hand_over(r, s->number);
+    wait_for_turn(r, s->number);
+    bool over = r->over;
+    pthread_mutex_unlock(&r->lock);
+    return over;
+}
+
+/* Trains under a side's composition until the race is over. */
+static enum mi_status train(struct side *s) {
+    struct cost *c = s->cost;
+    struct mi_trial trial = {.phase = "train", .steps = MOST, .after = after_step, .user = s};
     struct mi_ctx ctx = {.stage = "bench",
-                         .device = setup->device,
-                         .precision = setup->precision,
+                         .device = s->setup->device,
+                         .precision = s->setup->precision,
                          .seed = 1,
                          .checkpoint_every = 1e9,
                          .report_every = 1e9,
@@ -120,22 +172,36 @@ static enum mi_status turn(struct cost *c, const struct bench_setup *setup, cons
     struct mi_defenses ds = {.n = 0};
     double acc = 0;
     const struct mi_values *v = mi_spec_entry(c->spec, MI_KIND_MODEL, c->model);
-    struct mi_model *m = v ? mi_model_new(c->model, v, CLASSES, c->data.size, setup->device, 1) : NULL;
-    enum mi_status st = m ? mi_defenses_open(&ds, composition, c->spec) : mi_error_status();
+    struct mi_model *m = v ? mi_model_new(c->model, v, CLASSES, c->data.size, ctx.device, 1) : NULL;
+    enum mi_status st = m ? mi_defenses_open(&ds, s->composition, c->spec) : mi_error_status();
     if (st == MI_OK) st = mi_defenses_prepare(&ds, m);
     if (st == MI_OK) {
-        m->precision = setup->precision;
+        m->precision = ctx.precision;
         move_weights(m->params);
         st = mi_train(&ctx, m, &c->data, &c->recipe, &ds, &acc);
     }
     mi_defenses_close(&ds);
     mi_model_free(m);
-    if (st == MI_STOPPED && trial.seconds > 0) {
-        mi_error_clear();
-        *seconds = trial.seconds;
-        return MI_OK;
-    }
-    return st != MI_OK ? st : mi_fail(MI_E_INTERNAL, "bench: an epoch is shorter than %d steps", STEPS + 1);
+    return st == MI_STOPPED && s->race->over ? MI_OK : st;
+}
+
+static void *run_side(void *arg) {
+    struct side *s = arg;
+    struct race *r = s->race;
+    pthread_mutex_lock(&r->lock);
+    wait_for_turn(r, s->number);
+    bool over = r->over;
+    pthread_mutex_unlock(&r->lock);
+    if (over) return NULL;
+    s->status = mt_init(s->threads); /* how many threads compute is known to each thread for itself */
+    if (s->status == MI_OK) s->status = train(s);
+    if (s->status != MI_OK) s->message = mi_strdup(mi_error_text());
+    mi_error_clear();
+    pthread_mutex_lock(&r->lock);
+    r->over = true;
+    hand_over(r, s->number);
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -143,29 +209,55 @@ static int by_size(const void *a, const void *b) {
     return (d > 0) - (d < 0);
 }
 
-static enum mi_status pairs(struct cost *c, const struct bench_setup *setup, double seconds, double *value,
-                            int64_t *steps) {
-    double quotient[MOST], spent = 0;
-    int n = 0;
-    while (n < MOST && (spent < seconds || n < 3)) {
-        double plain = 0, defended = 0;
-        bool first = n % 2 == 0; /* none, defended, defended, none: what drifts evenly cancels */
-        if (first) MI_TRY(turn(c, setup, "none", &plain));
-        MI_TRY(turn(c, setup, c->composition, &defended));
-        if (!first) MI_TRY(turn(c, setup, "none", &plain));
-        quotient[n++] = defended / plain;
-        spent += STEPS * (plain + defended);
+/* The median of defended steps over the mean of the undefended ones before and after. */
+static enum mi_status median(struct race *r, double *value, int64_t *steps) {
+    double quotient[MOST];
+    int n = r->n[1] < r->n[0] ? r->n[1] : r->n[0] - 1;
+    if (n < 1) return mi_fail(MI_E_INTERNAL, "bench: the trainings ended before a step could be timed");
+    for (int i = 0; i < n; i++) {
+        double next = i + 1 < r->n[0] ? r->seconds[0][i + 1] : r->seconds[0][i];
+        quotient[i] = 2 * r->seconds[1][i] / (r->seconds[0][i] + next);
     }
     qsort(quotient, (size_t)n, sizeof *quotient, by_size);
     *value = (quotient[n / 2] + quotient[(n - 1) / 2]) / 2;
-    *steps = (int64_t)n * STEPS;
+    *steps = n;
     return MI_OK;
+}
+
+static enum mi_status race(struct cost *c, const struct bench_setup *setup, double seconds, double *value,
+                           int64_t *steps) {
+    struct race r = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .wanted = seconds};
+    struct side side[2];
+    pthread_t thread[2];
+    int started = 0, epoch = (int)(c->data.split[MI_TRAIN].n / (size_t)c->recipe.batch);
+    r.most = epoch * 3 / 4 - 2 < MOST ? epoch * 3 / 4 - 2 : MOST; /* the end of an epoch tests, which is no step */
+    if (r.most < 3) return mi_fail(MI_E_USAGE, "bench: --batch is too large for %d photos", CLASSES * PHOTOS);
+    mallopt(M_ARENA_MAX, 1); /* both trainings allocate as one in the main thread does */
+    for (int i = 0; i < 2; i++) {
+        side[i] = (struct side){&r, c, setup, i == 0 ? "none" : c->composition, i, mt_threads(), MI_OK, NULL};
+        if (pthread_create(&thread[i], NULL, run_side, &side[i]) != 0) break;
+        started++;
+    }
+    if (started < 2) {
+        pthread_mutex_lock(&r.lock);
+        r.over = true;
+        pthread_cond_broadcast(&r.changed);
+        pthread_mutex_unlock(&r.lock);
+    }
+    for (int i = 0; i < started; i++) pthread_join(thread[i], NULL);
+    enum mi_status st = started < 2 ? mi_fail(MI_E_INTERNAL, "bench: no thread for a training") : MI_OK;
+    for (int i = 0; i < started; i++) {
+        if (side[i].status != MI_OK && st == MI_OK)
+            st = mi_fail(side[i].status, "%s", side[i].message ? side[i].message : "a training failed");
+        free(side[i].message);
+    }
+    return st == MI_OK ? median(&r, value, steps) : st;
 }
 
 static enum mi_status defense_run(const struct bench_setup *setup, double seconds, double *value, int64_t *steps) {
     struct cost c;
     enum mi_status st = cost_open(&c, setup);
-    if (st == MI_OK) st = pairs(&c, setup, seconds, value, steps);
+    if (st == MI_OK) st = race(&c, setup, seconds, value, steps);
     cost_close(&c);
     return st;
 }

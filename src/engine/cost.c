@@ -51,6 +51,16 @@ static bool enough(const struct mi_loop *l, int64_t done) {
     return mi_clock() - l->priv->t_first >= t->at_least;
 }
 
+/* Tells the trial about the step; what it does meanwhile belongs to no step. */
+static bool told_enough(struct mi_loop *l, bool first) {
+    struct mi_trial *t = l->ctx->trial;
+    if (!t || !t->after) return false;
+    if (!first) mt_sync(l->ctx->device);
+    bool end = t->after(t->user, first ? 0 : mi_clock() - l->priv->t_step);
+    l->priv->t_step = mi_clock();
+    return end;
+}
+
 bool mi_cost_step(struct mi_loop *l) {
     struct mi_loop_private *p = l->priv;
     struct mi_trial *t = l->ctx->trial;
@@ -59,11 +69,13 @@ bool mi_cost_step(struct mi_loop *l) {
         mt_sync(l->ctx->device);
         p->first = l->step;
         p->tally = l->ctx->tally ? *l->ctx->tally : 0;
+        bool end = told_enough(l, true);
         p->t_first = mi_clock();
-        return t && l->step >= l->total;
+        return end || (t && l->step >= l->total);
     }
     int64_t done = l->step - p->first;
-    if (!enough(l, done)) return false;
+    bool end = told_enough(l, false);
+    if (!end && !enough(l, done)) return false;
     mt_sync(l->ctx->device);
     double each = (mi_clock() - p->t_first) / (double)done;
     p->told = true;

@@ -17,6 +17,7 @@ struct mi_loop_private {
     double t_first;     /* when the first step since the engine started was done */
     int64_t first;      /* steps done then, -1 none yet */
     double tally;       /* the stage's tally then */
+    double t_step;      /* trial: when the step now done began */
     bool told;          /* what the phase will cost */
     double w_time[MI_LOOP_WINDOW]; /* sliding window, ring */
     int64_t w_step[MI_LOOP_WINDOW];
