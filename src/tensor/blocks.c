@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #define GRAIN ((size_t)64 << 10) /* sizes are multiples of this */
+#define SLACK 16                 /* a sixteenth more than the peak is allowed: sizes never fit exactly */
 
 struct block { char *at; size_t size; uint64_t freed; /* 0: in use */ };
 
@@ -92,7 +93,7 @@ static void *get(size_t size) {
     }
     if (!grow()) return NULL;
     if (used + size > peak) peak = used + size;
-    make_room(size, peak);
+    make_room(size, peak + peak / SLACK);
     char *at = map(size);
     if (!at) {
         make_room(SIZE_MAX / 2, 0);

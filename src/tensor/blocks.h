@@ -3,8 +3,9 @@
  * A training step allocates and frees the same large tensors over and over.  Given back to the kernel each time, they
  * cost a page fault every 4 KB (an eighth of a VGG16 step); kept in malloc's heap, the holes between them raise the
  * peak by a fifth.  Here freed blocks wait for a request of their size, and as many are unmapped as it takes that
- * blocks in use and waiting together never exceed what was once in use at the same time: the peak is what the work
- * itself needs.  Blocks lie on huge pages where the kernel has some.  All functions may be called from any thread. */
+ * blocks in use and waiting together hardly exceed what was once in use at the same time (by a sixteenth): the peak is
+ * what the work itself needs.  Blocks lie on huge pages where the kernel has some.  All functions may be called from any
+ * thread. */
 #ifndef MIDRE_BLOCKS_H
 #define MIDRE_BLOCKS_H
 

@@ -120,17 +120,25 @@ bool wino_weight_grad(const float *x, const float *dy, const struct wino_weight 
     int teams = own ? omp_get_max_threads() : 1;
     struct work k;
     if (!work_get(&g, teams, teams, &k)) return false;
-    memset(k.u, 0, (size_t)teams * (size_t)k.u_floats * sizeof(float));
-#pragma omp parallel for schedule(static) num_threads(teams) if (own)
-    for (long first = 0; first < g.tiles; first += g.block) {
-        struct wino_span at = block_at(&g, first);
-        int team = own ? omp_get_thread_num() : 0;
-        float *v = k.v + team * k.block_floats, *p = v + XI * g.vs;
-        wino_input(&g, x, at, v);
-        wino_output_grad(&g, dy, at, p);
-        wino_grad_products(&g, v, p, at.count, k.u + team * k.u_floats);
+    if (g.tiles == 0) memset(k.u, 0, (size_t)k.u_floats * sizeof(float));
+    /* Blocks are handed out in runs, one run a thread (at least two blocks each, see geometry_of): its first block
+     * writes its sum, the others add. */
+    int sums = 1;
+#pragma omp parallel num_threads(teams) if (own)
+    {
+        int team = own ? omp_get_thread_num() : 0, in_all = own ? omp_get_num_threads() : 1;
+        if (team == 0) sums = in_all; /* a thread limit may have kept some away */
+        float *v = k.v + team * k.block_floats, *p = v + XI * g.vs, *u = k.u + team * k.u_floats;
+        bool add = false;
+        long blocks = (g.tiles + g.block - 1) / g.block, end = blocks * (team + 1) / in_all;
+        for (long i = blocks * team / in_all; i < end; i++, add = true) {
+            struct wino_span at = block_at(&g, i * g.block);
+            wino_input(&g, x, at, v);
+            wino_output_grad(&g, dy, at, p);
+            wino_grad_products(&g, v, p, at.count, add, u);
+        }
     }
-    if (teams > 1) add_sums(k.u, k.u_floats, teams);
+    if (sums > 1) add_sums(k.u, k.u_floats, sums);
     wino_weight_unpack(dw, &g, k.u);
     return true;
 }

@@ -47,8 +47,8 @@ void wino_output(const struct wino_geometry *g, const float *p, const float *bia
 void wino_output_grad(const struct wino_geometry *g, const float *dy, struct wino_span at, float *p);
 /* P = V U in each plane. */
 void wino_products(const struct wino_geometry *g, const float *v, const float *u, long count, float *p);
-/* U += V^T P in each plane. */
-void wino_grad_products(const struct wino_geometry *g, const float *v, const float *p, long count, float *du);
+/* U = V^T P in each plane, or U += V^T P.  count > 0. */
+void wino_grad_products(const struct wino_geometry *g, const float *v, const float *p, long count, bool add, float *du);
 
 static inline int wino_at_most(int n, int limit) { return n < limit ? n : limit; }
 

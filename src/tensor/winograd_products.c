@@ -41,17 +41,18 @@ static inline void group_grad(const float *a, const float *d, int n, vf acc[KR][
     }
 }
 
-/* du [KR][NR] += over `count` tiles, a at the first group's rows of these channels. */
-static inline void grad_product(const float *a, const float *d, long group, long count, float *du) {
-    vf acc[KR][2];
-    for (int i = 0; i < KR; i++) acc[i][0] = *(vf *)(du + i * NR), acc[i][1] = *(vf *)(du + i * NR + VL);
+/* du [KR][NR] = or += the sum over `count` tiles, a at the first group's rows of these channels. */
+static inline void grad_product(const float *a, const float *d, long group, long count, bool add, float *du) {
+    vf acc[KR][2] = {{{0}}};
+    for (int i = 0; add && i < KR; i++) acc[i][0] = *(vf *)(du + i * NR), acc[i][1] = *(vf *)(du + i * NR + VL);
     long t = 0;
     for (; t + MR <= count; t += MR, a += group, d += MR * NR) group_grad(a, d, MR, acc);
     if (t < count) group_grad(a, d, (int)(count - t), acc);
     for (int i = 0; i < KR; i++) *(vf *)(du + i * NR) = acc[i][0], *(vf *)(du + i * NR + VL) = acc[i][1];
 }
 
-void wino_grad_products(const struct wino_geometry *g, const float *v, const float *p, long count, float *du) {
+void wino_grad_products(const struct wino_geometry *g, const float *v, const float *p, long count, bool add,
+                        float *du) {
     enum { STRIP = 8 * MR }; /* tiles at a time: their rows of P stay in the first-level cache for all input channels */
     long group = (long)g->cb * MR * VL, rows = (long)g->cb * VL;
 #pragma omp parallel for collapse(2) schedule(static)
@@ -62,6 +63,6 @@ void wino_grad_products(const struct wino_geometry *g, const float *v, const flo
                 float *out = du + xi * g->us + b * rows * NR;
                 long n = count - t < STRIP ? count - t : STRIP;
                 for (long c = 0; c < rows; c += KR)
-                    grad_product(a + c / VL * MR * VL + c % VL, d, group, n, out + c * NR);
+                    grad_product(a + c / VL * MR * VL + c % VL, d, group, n, add || t > 0, out + c * NR);
             }
 }
