@@ -277,6 +277,33 @@ static void mixed_precision_gives_f32_results_close_by(void **state) {
     mi_model_free(m);
 }
 
+/* Layers keep their handles, so the whole network computes in the new type and answers in it. */
+static void a_network_cast_to_f64_computes_in_it(void **state) {
+    (void)state;
+    struct mi_model *m = quick("quickres", 5, 64, 1);
+    mt_tensor *x = images(2, 64, 1), *weight = mi_params_find(m->params, "fc_layer.weight");
+    struct mi_forward_out single, twice;
+    assert_int_equal(mi_model_forward(m, x, false, &single), MI_OK);
+    mt_tensor *rounded = mt_detach(single.logits);
+    assert_int_equal(mt_backward(mt_sum(single.logits, NULL, 0, false), false), MI_OK);
+    assert_int_equal(mi_params_cast(m->params, MT_F64), MI_OK);
+    assert_ptr_equal(weight, mi_params_find(m->params, "fc_layer.weight"));
+    assert_int_equal(mt_dtype_of(weight), MT_F64);
+    assert_true(mt_requires_grad(weight));
+    assert_ptr_equal(mt_grad(weight), MT_NONE);
+    assert_int_equal(mt_dtype_of(mi_params_find(m->params, "bn.num_batches_tracked")), MT_I64);
+    assert_int_equal(mi_model_forward(m, mt_cast(x, MT_F64), false, &twice), MI_OK);
+    assert_int_equal(mt_dtype_of(twice.logits), MT_F64);
+    assert_int_equal(mt_dtype_of(twice.features), MT_F64);
+    double off = distance(mt_cast(rounded, MT_F64), twice.logits);
+    assert_true(off > 0 && off < 1e-5);
+    assert_null(mt_cast_(twice.logits, MT_F32));
+    assert_int_equal(mt_status(), MI_E_INTERNAL);
+    assert_non_null(strstr(mi_error_text(), "only a leaf"));
+    mi_error_clear();
+    mi_model_free(m);
+}
+
 static void normalisation_is_per_channel_and_differentiable(void **state) {
     (void)state;
     struct mi_model_desc d = {.mean = {0.1f, 0.2f, 0.3f}, .std = {0.5f, 0.25f, 1.0f}};
@@ -334,6 +361,7 @@ int main(void) {
         TEST(every_model_keeps_its_word),
         TEST(layout_does_not_change_the_numbers),
         TEST(mixed_precision_gives_f32_results_close_by),
+        TEST(a_network_cast_to_f64_computes_in_it),
         TEST(normalisation_is_per_channel_and_differentiable),
         TEST(frozen_transposed_convolution_is_the_same_function),
     };
