@@ -27,7 +27,7 @@ static void layers(struct mi_kedmi_d *d, uint64_t seed) {
     mi_builder_init(&b, d->ps, seed);
     int in = 3;
     for (int i = 0; i < d->stages; i++) {
-        char name[16];
+        char name[24];
         int out = d->width << (i < 2 ? i : 2);
         snprintf(name, sizeof name, "layer%d", i + 1);
         mi_builder_push(&b, name);

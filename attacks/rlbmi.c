@@ -96,7 +96,7 @@ void mi_rlb_close(struct mi_rlb *r) {
 }
 
 static enum mi_status group_run(struct mi_rlb *r, int group) {
-    char phase[32] = "agents";
+    char phase[48] = "agents";
     if (r->groups > 1) snprintf(phase, sizeof phase, "agents %d of %d", group + 1, r->groups);
     int asked = r->random ? 1 : r->steps * (r->twice ? 2 : 1) + (r->candidates == MI_RLB_FRESH);
     struct mi_loop l = {

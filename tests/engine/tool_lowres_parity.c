@@ -195,7 +195,7 @@ static enum mi_status everything(void) {
     if (st == MI_OK) st = mi_params_save(target->params, out, "T.");
     if (st == MI_OK) st = mi_params_save(critic.ps, out, "C.");
     for (int i = 0; st == MI_OK && i < students.n; i++) {
-        char prefix[8];
+        char prefix[16];
         snprintf(prefix, sizeof prefix, "S%d.", i + 1);
         st = mi_params_save(students.model[i]->params, out, prefix);
     }

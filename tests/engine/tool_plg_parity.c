@@ -167,7 +167,7 @@ static enum mi_status inversion(void) {
     MI_TRY(put(mt_clamp(mi_plg_g(&g, z, y, false), -1, 1), "invert.x0"));
     for (int i = 1; i <= STEPS; i++) {
         mt_tensor *leaf = mt_detach(z), *grad = NULL, *loss = NULL, *logits = NULL;
-        char name[32];
+        char name[48];
         MI_TRY(mt_requires_grad_(leaf, true));
         MI_TRY(mi_plg_identity(&look, mi_plg_g(&g, leaf, y, false), y, key, i, &loss, &logits));
         MI_TRY(mt_grad_of(mt_affine(mt_sum(loss, NULL, 0, false), 1.0 / 60, 0), &leaf, 1, false, false, &grad));
