@@ -100,3 +100,32 @@ enum mi_act mi_key_action(enum mi_screen screen, int code) {
         }
     return MI_ACT_NONE;
 }
+
+bool mi_act_scroll(enum mi_act act, int page, int n, int *at) {
+    int to = *at;
+    switch (act) {
+    case MI_ACT_UP:
+        to--;
+        break;
+    case MI_ACT_DOWN:
+        to++;
+        break;
+    case MI_ACT_PGUP:
+        to -= page;
+        break;
+    case MI_ACT_PGDN:
+        to += page;
+        break;
+    case MI_ACT_HOME:
+        to = 0;
+        break;
+    case MI_ACT_END:
+        to = n - 1;
+        break;
+    default:
+        return false;
+    }
+    if (to >= n) to = n - 1;
+    *at = to < 0 ? 0 : to;
+    return true;
+}

@@ -86,5 +86,7 @@ struct mi_key {
 const struct mi_key *mi_key_table(size_t *n);
 /* The action of a key on a screen: the screen's own binding first, then the one for everywhere. */
 enum mi_act mi_key_action(enum mi_screen screen, int code);
+/* Up, down, page, home and end in a list of `n` rows, `page` of them visible; *at stays inside.  false: another act. */
+bool mi_act_scroll(enum mi_act act, int page, int n, int *at);
 
 #endif

@@ -99,46 +99,29 @@ static void find_problem(struct mi_ui *ui, int by) {
 
 static unsigned log_act(struct mi_ui *ui, enum mi_act act) {
     struct log *s = state(ui);
-    int page = ui->layout.box[MI_BOX_A].h, at = s->at;
+    if (mi_act_scroll(act, ui->layout.box[MI_BOX_A].h, s->n, &s->at)) {
+        s->follow = s->at == s->n - 1; /* moving away holds the place, the last line follows again */
+        return MI_UI_HANDLED | MI_UI_REDRAW;
+    }
     switch (act) {
-    case MI_ACT_UP:
-        at--;
-        break;
-    case MI_ACT_DOWN:
-        at++;
-        break;
-    case MI_ACT_PGUP:
-        at -= page;
-        break;
-    case MI_ACT_PGDN:
-        at += page;
-        break;
-    case MI_ACT_HOME:
-        at = 0;
-        break;
-    case MI_ACT_END:
-        at = s->n;
-        break;
     case MI_ACT_FOLLOW:
         s->follow = !s->follow;
-        return MI_UI_HANDLED | MI_UI_REDRAW;
+        break;
     case MI_ACT_LEVEL:
         s->level = (s->level + 1) % 3;
-        return MI_UI_HANDLED | MI_UI_REDRAW;
+        break;
     case MI_ACT_FIND_NEXT:
         find_problem(ui, 1);
-        return MI_UI_HANDLED | MI_UI_REDRAW;
+        break;
     case MI_ACT_FIND_PREV:
         find_problem(ui, -1);
-        return MI_UI_HANDLED | MI_UI_REDRAW;
+        break;
     case MI_ACT_FILTER:
         mi_popup_line(ui, "Filter", "Lines that contain (empty shows all):", s->filter, filter_done);
-        return MI_UI_HANDLED | MI_UI_REDRAW;
+        break;
     default:
         return MI_UI_IGNORED;
     }
-    s->at = at < 0 ? 0 : at >= s->n ? s->n ? s->n - 1 : 0 : at;
-    s->follow = s->at == s->n - 1; /* moving away holds the place, the last line follows again */
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 

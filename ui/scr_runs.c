@@ -227,26 +227,9 @@ static void open_in_setup(struct mi_ui *ui, int run) {
 
 static unsigned runs_act(struct mi_ui *ui, enum mi_act act) {
     struct runs *s = state(ui);
-    int run = s->n ? s->line[s->at].number : 0, page = ui->layout.box[MI_BOX_A].h, at = s->at;
+    int run = s->n ? s->line[s->at].number : 0;
+    if (mi_act_scroll(act, ui->layout.box[MI_BOX_A].h, s->n, &s->at)) return MI_UI_HANDLED | MI_UI_REDRAW;
     switch (act) {
-    case MI_ACT_UP:
-        at--;
-        break;
-    case MI_ACT_DOWN:
-        at++;
-        break;
-    case MI_ACT_PGUP:
-        at -= page;
-        break;
-    case MI_ACT_PGDN:
-        at += page;
-        break;
-    case MI_ACT_HOME:
-        at = 0;
-        break;
-    case MI_ACT_END:
-        at = s->n - 1;
-        break;
     case MI_ACT_ENTER:
         if (run && mi_ui_watch(ui, run)) mi_ui_go(ui, MI_SCR_LIVE);
         break;
@@ -268,7 +251,6 @@ static unsigned runs_act(struct mi_ui *ui, enum mi_act act) {
     default:
         return MI_UI_IGNORED;
     }
-    s->at = at >= s->n ? s->n ? s->n - 1 : 0 : at < 0 ? 0 : at;
     return MI_UI_HANDLED | MI_UI_REDRAW;
 }
 

@@ -324,31 +324,10 @@ static void open_run(struct mi_ui *ui) {
         mi_ui_go(ui, MI_SCR_GALLERY);
 }
 
-static void move_to(struct tab *s, int at) {
-    s->at = at < 0 ? 0 : at >= s->n ? s->n ? s->n - 1 : 0 : at;
-}
-
 static unsigned table_act(struct mi_ui *ui, enum mi_act act) {
     struct tab *s = state(ui);
+    if (mi_act_scroll(act, 10, s->n, &s->at)) return MI_UI_HANDLED | MI_UI_REDRAW;
     switch (act) {
-    case MI_ACT_UP:
-        move_to(s, s->at - 1);
-        break;
-    case MI_ACT_DOWN:
-        move_to(s, s->at + 1);
-        break;
-    case MI_ACT_PGUP:
-        move_to(s, s->at - 10);
-        break;
-    case MI_ACT_PGDN:
-        move_to(s, s->at + 10);
-        break;
-    case MI_ACT_HOME:
-        move_to(s, 0);
-        break;
-    case MI_ACT_END:
-        move_to(s, s->n);
-        break;
     case MI_ACT_LEFT:
         s->column = (s->column + N_COLUMNS - 1) % N_COLUMNS;
         break;

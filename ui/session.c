@@ -119,25 +119,10 @@ void mi_ui_resume(struct mi_ui *ui, int run) {
     if (mi_ui_watch(ui, run)) mi_ui_go(ui, MI_SCR_LIVE);
 }
 
-/* Are the files of a dataset there?  Asked before a run is made that could only fail; decodes nothing. */
-static enum mi_status check_data(const struct mi_spec *spec, const char *name) {
-    const struct mi_data_desc *d = mi_data_find(name);
-    const struct mi_values *v = d ? mi_spec_entry(spec, MI_KIND_DATA, name) : NULL;
-    FILE *nowhere = v ? fopen("/dev/null", "w") : NULL; /* the message says the worst; `midre data check` tells all */
-    enum mi_status st = nowhere ? d->check(v, false, nowhere) : v ? MI_OK : mi_error_status();
-    if (nowhere) fclose(nowhere);
-    return st;
-}
-
-static enum mi_status check_inputs(const struct mi_spec *spec) {
-    const char *pub = mi_values_text(spec->section[MI_SEC_DATA], "public");
-    MI_TRY(check_data(spec, mi_values_text(spec->section[MI_SEC_DATA], "name")));
-    return *pub ? check_data(spec, pub) : MI_OK;
-}
-
 void mi_ui_launch(struct mi_ui *ui) {
     int run = 0;
-    char *text = check_inputs(ui->spec) == MI_OK ? mi_spec_write(ui->spec) : NULL;
+    /* The message says the worst; `midre data check` tells all. */
+    char *text = mi_data_check_spec(ui->spec, NULL) == MI_OK ? mi_spec_write(ui->spec) : NULL;
     if (!text || mi_run_create(ui->ws, text, &run) != MI_OK)
         mi_ui_say_error(ui);
     else

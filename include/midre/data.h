@@ -40,12 +40,19 @@ struct mi_data_desc {
                              const struct mi_item *it, int size, uint8_t *rgb);
     /* The file an item comes from, borrowed from the listing; NULL when the dataset has no files. */
     const char *(*file)(const struct mi_listing *l, const struct mi_item *it);
-    /* Says on `out` precisely what is found, missing or broken; decodes everything when `deep`. */
-    enum mi_status (*check)(const struct mi_values *v, bool deep, FILE *out);
+    /* What only this dataset can tell of its files, before the report of mi_data_check; NULL: nothing. */
+    enum mi_status (*describe)(const struct mi_values *v, FILE *out);
     void (*close)(struct mi_listing *l);
 };
 extern const struct mi_data_desc *const mi_data_table[]; /* NULL-terminated; src/data/table.c */
 const struct mi_data_desc *mi_data_find(const char *name);
+
+/* Says on `out` precisely what is found, missing or broken; decodes everything when `deep`. */
+enum mi_status mi_data_check(const struct mi_data_desc *d, const struct mi_values *v, bool deep, FILE *out);
+/* Are the files of an experiment's datasets there?  Asked before a run that could only fail; decodes nothing.  Where
+ * something is wrong the report goes to `out` too (NULL: only the error message). */
+struct mi_spec;
+enum mi_status mi_data_check_spec(const struct mi_spec *spec, FILE *out);
 
 /* An opened dataset at one resolution. */
 struct mi_pack_split { const uint8_t *rgb; /* n*size*size*3 */ const int32_t *labels; size_t n; };

@@ -38,7 +38,7 @@ static enum mi_status check(struct cli *c) {
     struct mi_values *v = section ? mi_values_new(section, e->settings) : NULL;
     enum mi_status st = v ? set_words(v, e, c->args + 2, c->n_args - 2) : MI_E_NOMEM;
     if (st == MI_OK) st = mi_defaults_values(e->name, v);
-    if (st == MI_OK) st = d->check(v, cli_has(c, "deep"), stdout);
+    if (st == MI_OK) st = mi_data_check(d, v, cli_has(c, "deep"), stdout);
     if (st == MI_OK) printf("%s is ready to use\n", e->name);
     mi_values_free(v);
     free(section);

@@ -37,29 +37,6 @@ struct mi_spec *cli_spec(struct cli *c, const char *path, int first) {
     return spec;
 }
 
-/* One dataset of the spec, looked at without decoding anything; the report is shown only when something is wrong. */
-static enum mi_status check_data(const struct mi_spec *spec, const char *name) {
-    const struct mi_data_desc *d = mi_data_find(name);
-    const struct mi_values *v = d ? mi_spec_entry(spec, MI_KIND_DATA, name) : NULL;
-    if (!v) return mi_error_status();
-    char *report = NULL;
-    size_t n = 0;
-    FILE *memory = open_memstream(&report, &n);
-    if (!memory) return mi_fail(MI_E_NOMEM, "no memory to check the dataset %s", name);
-    enum mi_status st = d->check(v, false, memory);
-    fclose(memory);
-    if (st != MI_OK && report) fputs(report, stderr);
-    free(report);
-    return st;
-}
-
-static enum mi_status check_inputs(const struct mi_spec *spec) {
-    const struct mi_values *data = spec->section[MI_SEC_DATA];
-    const char *pub = mi_values_text(data, "public");
-    MI_TRY(check_data(spec, mi_values_text(data, "name")));
-    return *pub ? check_data(spec, pub) : MI_OK;
-}
-
 /* Waits until a detached engine has opened its journal or ended; an engine that fails at once is reported. */
 static enum mi_status wait_hello(struct cli *c, int run, int pid) {
     char *journal = mi_run_file(&c->ws, run, "journal.jsonl");
@@ -89,7 +66,7 @@ static enum mi_status remember_until(struct cli *c, int run, const char *until) 
 
 enum mi_status cli_launch(struct cli *c, const struct mi_spec *spec, const char *until) {
     MI_TRY(cli_workspace(c));
-    MI_TRY(check_inputs(spec));
+    MI_TRY(mi_data_check_spec(spec, stderr));
     char *engine = mi_engine_path(); /* before a run folder exists that nothing would ever work on */
     if (!engine) return mi_error_status();
     free(engine);

@@ -279,9 +279,8 @@ static enum mi_status print_people(const struct mi_values *v, FILE *out) {
     return st;
 }
 
-static enum mi_status check(const struct mi_values *v, bool deep, FILE *out) {
-    if (!*mi_values_text(v, "train_list")) MI_TRY(print_people(v, out));
-    return mi_data_report(mi_data_find("celeba"), v, deep, out);
+static enum mi_status describe(const struct mi_values *v, FILE *out) {
+    return *mi_values_text(v, "train_list") ? MI_OK : print_people(v, out);
 }
 
 extern const struct mi_data_desc mi_data_celeba;
@@ -294,8 +293,6 @@ const struct mi_data_desc mi_data_celeba = {
              .tags = "photographs 178x218"},
     .version = 1,
     .list = list,
-    .pixels = mi_files_pixels,
-    .file = mi_files_path,
-    .check = check,
-    .close = mi_files_close,
+    .describe = describe,
+    MI_DATA_OF_FILES,
 };

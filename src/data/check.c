@@ -1,10 +1,11 @@
-/* check.c - the report all datasets share: what the split rule yields, and with `deep`, every file decoded.
+/* check.c - the report on a dataset: what it tells of its files itself, what the split rule yields, and with `deep`, every file decoded.
  *
  * Nothing is written but the report.  A deep check decodes on all cores, goes on after damaged files and names them
  * in listing order; it fails (MI_E_INPUT) when there are any, so that scripts can rely on the exit code. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "midre/spec.h"
 #include "src/data/data_priv.h"
 
 #define NAMED     20
@@ -48,7 +49,8 @@ static enum mi_status decode_all(const struct mi_data_desc *desc, const struct m
     return bad ? mi_fail(MI_E_INPUT, "%zu of %zu images cannot be decoded", bad, total) : MI_OK;
 }
 
-enum mi_status mi_data_report(const struct mi_data_desc *desc, const struct mi_values *v, bool deep, FILE *out) {
+enum mi_status mi_data_check(const struct mi_data_desc *desc, const struct mi_values *v, bool deep, FILE *out) {
+    if (desc->describe) MI_TRY(desc->describe(v, out));
     struct mi_listing l;
     memset(&l, 0, sizeof l);
     enum mi_status st = desc->list(v, 0, &l); /* the counts do not depend on the seed */
@@ -63,4 +65,28 @@ enum mi_status mi_data_report(const struct mi_data_desc *desc, const struct mi_v
     }
     desc->close(&l);
     return st;
+}
+
+/* ---- the datasets of an experiment ----------------------------------------------------------------------------- */
+
+static enum mi_status check_named(const struct mi_spec *spec, const char *name, FILE *out) {
+    const struct mi_data_desc *d = mi_data_find(name);
+    const struct mi_values *v = d ? mi_spec_entry(spec, MI_KIND_DATA, name) : NULL;
+    if (!v) return mi_error_status();
+    char *report = NULL;
+    size_t n = 0;
+    FILE *memory = open_memstream(&report, &n);
+    if (!memory) return mi_fail(MI_E_NOMEM, "no memory to check the dataset %s", name);
+    enum mi_status st = mi_data_check(d, v, false, memory);
+    fclose(memory);
+    if (st != MI_OK && out && report) fputs(report, out);
+    free(report);
+    return st;
+}
+
+enum mi_status mi_data_check_spec(const struct mi_spec *spec, FILE *out) {
+    const struct mi_values *data = spec->section[MI_SEC_DATA];
+    const char *pub = mi_values_text(data, "public");
+    MI_TRY(check_named(spec, mi_values_text(data, "name"), out));
+    return *pub ? check_named(spec, pub, out) : MI_OK;
 }

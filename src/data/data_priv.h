@@ -30,6 +30,7 @@ enum mi_status mi_files_pixels(const struct mi_values *v, const struct mi_listin
                                const struct mi_item *it, int size, uint8_t *rgb);
 const char *mi_files_path(const struct mi_listing *l, const struct mi_item *it);
 void mi_files_close(struct mi_listing *l);
+#define MI_DATA_OF_FILES .pixels = mi_files_pixels, .file = mi_files_path, .close = mi_files_close
 
 /* ---- crop: "none" (whole picture), "center" (largest square), "108@55,35" (square at top, left) --------------- */
 struct mi_crop {
@@ -49,9 +50,6 @@ enum mi_status mi_listing_split(struct mi_listing *l, int label, const uint32_t 
 /* Draws `want` (0 = all) of the pool uniformly by seed, keeps their order and adds them as public. A pool that is
  * smaller than asked is taken whole and said so in the note. */
 enum mi_status mi_listing_public(struct mi_listing *l, const uint32_t *pool, size_t n, size_t want, uint64_t seed);
-
-/* ---- check (check.c): the common part of every descriptor's `check` -------------------------------------------- */
-enum mi_status mi_data_report(const struct mi_data_desc *desc, const struct mi_values *v, bool deep, FILE *out);
 
 /* ---- worker pool (workers.c) ------------------------------------------------------------------------------------ */
 /* Calls fn(user, i) for every i in 0..n-1 on all cores.  The first failure (message and status) or progress

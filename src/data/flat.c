@@ -46,10 +46,6 @@ static enum mi_status list(const struct mi_values *v, uint64_t seed, struct mi_l
     return st;
 }
 
-static enum mi_status check(const struct mi_values *v, bool deep, FILE *out) {
-    return mi_data_report(mi_data_find("flat"), v, deep, out);
-}
-
 extern const struct mi_data_desc mi_data_flat;
 const struct mi_data_desc mi_data_flat = {
     .info = {.name = "flat",
@@ -60,8 +56,5 @@ const struct mi_data_desc mi_data_flat = {
              .tags = "public-only any-size"},
     .version = 1,
     .list = list,
-    .pixels = mi_files_pixels,
-    .file = mi_files_path,
-    .check = check,
-    .close = mi_files_close,
+    MI_DATA_OF_FILES,
 };

@@ -135,10 +135,6 @@ static enum mi_status list(const struct mi_values *v, uint64_t seed, struct mi_l
     return st;
 }
 
-static enum mi_status check(const struct mi_values *v, bool deep, FILE *out) {
-    return mi_data_report(mi_data_find("folder"), v, deep, out);
-}
-
 extern const struct mi_data_desc mi_data_folder;
 const struct mi_data_desc mi_data_folder = {
     .info = {.name = "folder",
@@ -149,8 +145,5 @@ const struct mi_data_desc mi_data_folder = {
              .tags = "photographs any-size"},
     .version = 1,
     .list = list,
-    .pixels = mi_files_pixels,
-    .file = mi_files_path,
-    .check = check,
-    .close = mi_files_close,
+    MI_DATA_OF_FILES,
 };
