@@ -1,6 +1,5 @@
 /* fastconv.cpp - the C++ side of winograd.c: autograd around it, and the convolutions that can be rewritten to it.
- * Part of the shim (the only other C++ file), apart because it needs another header of libtorch and nothing of the
- * handles.
+ * Part of the shim, apart because it needs another header of libtorch and nothing of the handles.
  *
  * A 3x3 convolution is linear in x and in w, and its two gradients are again 3x3 convolutions or the weight-gradient
  * sum, so the two functions below are closed under differentiation: WGAN-GP's double backward needs nothing else. */
