@@ -64,7 +64,7 @@ static enum mi_status loss(void *attack, int chunk, int64_t it, mt_tensor *p, st
     return mi_kedmi_loss(&a->g, &a->judge, a->id, p, noise, c->y, c->key, it, a->lambda, DIVISOR, a->clamp, out);
 }
 
-/* `restarts` samples of the chunk's first `ids` distributions p [ids,2*z_dim]: [ids*restarts,3,S,S]; without a graph. */
+/* `restarts` samples of the chunk's first `ids` distributions p [ids,2*z_dim]: [ids*restarts,3,S,S]; no graph. */
 static mt_tensor *samples(struct kedmi *a, int chunk, int ids, mt_tensor *p) {
     int each = a->d.job->restarts, dim = 2 * a->g.z_dim;
     int64_t n = (int64_t)ids * each;

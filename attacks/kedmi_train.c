@@ -71,7 +71,8 @@ static enum mi_status gan_open(struct gan *w, struct mi_attack_job *job) {
     MI_TRY(mi_public_open(&w->unlabelled, job, "kedmi unlabelled", w->t.batch, "gan_batch"));
     MI_TRY(mi_public_open(&w->matched, job, "kedmi matched", w->t.batch, "gan_batch"));
     int width = (int)mi_values_int(v, "gan_width"), z_dim = (int)mi_values_int(v, "z_dim");
-    MI_TRY(mi_dcgan_g_open(&w->g, job->size, width, z_dim, c->device, c->precision, mi_mix(c->seed, mi_hash_text("G"))));
+    uint64_t seed = mi_mix(c->seed, mi_hash_text("G"));
+    MI_TRY(mi_dcgan_g_open(&w->g, job->size, width, z_dim, c->device, c->precision, seed));
     MI_TRY(mi_kedmi_d_open(&w->d, job->size, width, mi_oracle_classes(job->oracle),
                            (int)mi_values_int(v, "mbd_kernels"), (int)mi_values_int(v, "mbd_dim"), c->device,
                            c->precision, mi_mix(c->seed, mi_hash_text("D"))));

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* name: the rest of a file's name from one of its components on ("layer1.0.bias" of "module.layer1.0.bias").  Writes the
- * network's own name of it into out; false when it is none of the other names, or when out is too small. */
+/* name: the rest of a file's name from one of its components on ("layer1.0.bias" of "module.layer1.0.bias").  Writes
+ * the network's own name of it into out; false when it is none of the other names, or when out is too small. */
 typedef bool (*mi_alias)(const char *name, char *out, size_t cap);
 
 /* An alias that replaces a beginning: pair[i] = {theirs, own}, ended by {NULL, NULL}; the first that fits counts. */

@@ -74,6 +74,7 @@ bool mi_values_bool(const struct mi_values *v, const char *name);
 const char *mi_values_text(const struct mi_values *v, const char *name); /* canonical text of any type */
 /* 0-based index of the choice in the setting's list. */
 int mi_values_choice(const struct mi_values *v, const char *name);
+bool mi_values_has(const struct mi_values *v, const char *name); /* is there a setting of that name? */
 const struct mi_setting *mi_values_settings(const struct mi_values *v); /* NULL of NULL: no settings */
 const char *mi_values_section(const struct mi_values *v);
 

@@ -65,7 +65,7 @@ mt_tensor *mt_wrap(void *data, const int64_t *shape, int nd, mt_spec sp);
 mt_tensor *mt_clone(mt_tensor *t);
 mt_tensor *mt_to(mt_tensor *t, mt_device d);
 mt_tensor *mt_cast(mt_tensor *t, mt_dtype d);
-/* Changes the element type behind the handle: whoever borrowed it sees it. A leaf stays a leaf; its gradient is lost. */
+/* Changes the element type behind the handle: whoever borrowed it sees it. A leaf stays one; its gradient is lost. */
 mt_tensor *mt_cast_(mt_tensor *t, mt_dtype d);
 mt_tensor *mt_contig(mt_tensor *t, mt_layout_t lay);
 mt_tensor *mt_copy_(mt_tensor *dst, mt_tensor *src); /* dtype, device, layout converted */

@@ -5,8 +5,9 @@
  *   NAME/queries  attacks that only ask: images the target answers for a second, 60 identities side by side
  *   NAME/alone    the same with one identity, as the published programs go about it
  *
- * By default the target is a VGG16-BN at 64x64 that knows 1000 people (scene.c).  Whole cycles of a GAN are timed (n_critic steps of D and one
- * of G), never a part of one.  Who asks only and learns while asking has a file of its own (agents.c). */
+ * By default the target is a VGG16-BN at 64x64 that knows 1000 people (scene.c).  Whole cycles of a GAN are timed
+ * (n_critic steps of D and one of G), never a part of one.  Who asks only and learns while asking has a file of its own
+ * (agents.c). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,8 @@ static const struct act acts[] = {
 
 /* Searches go on as long as they are timed, at spheres that hardly grow. */
 static const struct bench_set settings[] = {
-    {"gan_steps", "1000000"}, {"iterations", "1000000"}, {"stack", "0"}, {"growth", "1.001"}, {"max_radius", "1000000"}, {"max_iters", "1000000"}, {"max_rejected", "0"}, {NULL, NULL}};
+    {"gan_steps", "1000000"}, {"iterations", "1000000"}, {"stack", "0"},        {"growth", "1.001"},
+    {"max_radius", "1000000"}, {"max_iters", "1000000"}, {"max_rejected", "0"}, {NULL, NULL}};
 
 static bool does(const struct mi_attack_desc *a, const struct act *act) {
     if (act->prior) return a->train_prior != NULL;
@@ -58,7 +60,8 @@ static enum mi_status timed(struct bench_scene *s, enum mi_status st) {
         mi_error_clear();
         return MI_OK;
     }
-    return st != MI_OK ? st : mi_fail(MI_E_INTERNAL, "bench: %s has no loop \"%s\"", s->attack->info.name, s->trial.phase);
+    if (st != MI_OK) return st;
+    return mi_fail(MI_E_INTERNAL, "bench: %s has no loop \"%s\"", s->attack->info.name, s->trial.phase);
 }
 
 static enum mi_status train_prior(struct bench_scene *s) {
@@ -84,13 +87,6 @@ static double per_second(const struct bench_scene *s, const struct act *act) {
     return (act->asks_only ? t->tallied / (double)t->timed : 1) / t->seconds;
 }
 
-/* A setting that not every attack has. */
-static int64_t whole(const struct bench_scene *s, const char *name, int64_t otherwise) {
-    for (const struct mi_setting *t = s->attack->info.settings; t && t->name; t++)
-        if (strcmp(t->name, name) == 0) return mi_values_int(s->values, name);
-    return otherwise;
-}
-
 static enum mi_status attack_run(const struct bench_setup *setup, double seconds, double *value, int64_t *steps) {
     const struct act *act = NULL;
     const struct mi_attack_desc *a = attack_of(setup->work, &act);
@@ -98,13 +94,14 @@ static enum mi_status attack_run(const struct bench_setup *setup, double seconds
     if (!a) return mi_fail(MI_E_USAGE, "bench: no work named '%s'", setup->work);
     char batch[16];
     MI_TRY(bench_scene_open(&s, a, setup, act->alone));
-    snprintf(batch, sizeof batch, "%d", setup->batch ? setup->batch : (int)whole(&s, "gan_batch", 64));
+    snprintf(batch, sizeof batch, "%d", setup->batch ? setup->batch : (int)bench_whole(s.values, "gan_batch", 64));
     enum mi_status st = bench_scene_set(&s, settings);
     if (st == MI_OK && !act->prior) st = bench_scene_ready(&s);
-    if (st == MI_OK && act->prior) st = bench_scene_set(&s, (const struct bench_set[]){{"gan_batch", batch}, {NULL, NULL}});
+    const struct bench_set wide[] = {{"gan_batch", batch}, {NULL, NULL}};
+    if (st == MI_OK && act->prior) st = bench_scene_set(&s, wide);
     if (st == MI_OK && act->asks_only) st = bench_scene_one_class(&s);
     s.trial = (struct mi_trial){.phase = act->phase, .steps = 1, .at_least = seconds};
-    if (st == MI_OK && act->prior) s.trial.units = atof(batch) * (double)whole(&s, "n_critic", 1);
+    if (st == MI_OK && act->prior) s.trial.units = atof(batch) * (double)bench_whole(s.values, "n_critic", 1);
     s.ctx.trial = &s.trial;
     if (st == MI_OK) st = act->prior ? train_prior(&s) : invert(&s);
     if (st == MI_OK) *value = per_second(&s, act);

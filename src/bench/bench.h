@@ -11,7 +11,7 @@ struct bench_setup {
     mt_dtype precision;
     int batch; /* 0 = the work's own */
     const char *work; /* its name */
-    const char *spec; /* experiment whose target, size and settings attacks and defenses take; NULL = the reference sizes */
+    const char *spec; /* experiment whose target, size and settings attacks and defenses take; NULL = reference sizes */
 };
 
 struct bench_work {

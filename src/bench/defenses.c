@@ -198,6 +198,7 @@ static void *run_side(void *arg) {
     if (s->status == MI_OK) s->status = train(s);
     if (s->status != MI_OK) s->message = mi_strdup(mi_error_text());
     mi_error_clear();
+    mt_mem_release(s->setup->device); /* what is kept for a thread goes before it does */
     pthread_mutex_lock(&r->lock);
     r->over = true;
     hand_over(r, s->number);

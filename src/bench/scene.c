@@ -29,17 +29,14 @@ static enum mi_status open_folder(struct bench_scene *s) {
     return mi_product_begin(&s->product);
 }
 
-/* A setting that not every entry has. */
-static int64_t whole(const struct mi_values *v, const char *name, int64_t otherwise) {
-    for (const struct mi_setting *t = mi_values_settings(v); t && t->name; t++)
-        if (strcmp(t->name, name) == 0) return mi_values_int(v, name);
-    return otherwise;
+int64_t bench_whole(const struct mi_values *v, const char *name, int64_t otherwise) {
+    return mi_values_has(v, name) ? mi_values_int(v, name) : otherwise;
 }
 
 /* People the target tells apart: as many as the experiment's data says. */
 static int classes_of(const struct bench_scene *s, bool given) {
     const char *data = mi_values_text(s->spec->section[MI_SEC_DATA], "name");
-    return given ? (int)whole(mi_spec_entry(s->spec, MI_KIND_DATA, data), "identities", CLASSES) : CLASSES;
+    return given ? (int)bench_whole(mi_spec_entry(s->spec, MI_KIND_DATA, data), "identities", CLASSES) : CLASSES;
 }
 
 /* The first target of the experiment, or the architecture of the published comparisons. */
@@ -67,7 +64,7 @@ static enum mi_status open_values(struct bench_scene *s) {
 
 /* Public images of noise, at least one batch; identities 0, 1, 2, ... */
 static enum mi_status open_people(struct bench_scene *s, int size, int identities, int classes) {
-    size_t n = (size_t)whole(s->values, "gan_batch", 0);
+    size_t n = (size_t)bench_whole(s->values, "gan_batch", 0);
     if (n < PUBLIC_IMAGES) n = PUBLIC_IMAGES;
     size_t bytes = n * (size_t)size * (size_t)size * 3;
     s->pixels = mi_calloc(bytes, 1);
@@ -141,8 +138,7 @@ void bench_scene_close(struct bench_scene *s) {
 
 enum mi_status bench_scene_set(struct bench_scene *s, const struct bench_set *list) {
     for (; list->name; list++)
-        for (const struct mi_setting *t = s->attack->info.settings; t && t->name; t++)
-            if (strcmp(t->name, list->name) == 0) MI_TRY(mi_values_set(s->values, list->name, list->value));
+        if (mi_values_has(s->values, list->name)) MI_TRY(mi_values_set(s->values, list->name, list->value));
     return MI_OK;
 }
 

@@ -31,11 +31,13 @@ struct bench_set {
     const char *name, *value;
 };
 
-/* alone: one person, one image of them; else the setup's batch, the experiment's identities and restarts, or the published
- * 60, one image each.  On failure nothing stays. */
+/* alone: one person, one image of them; else the setup's batch, the experiment's identities and restarts, or the
+ * published 60, one image each.  On failure nothing stays. */
 enum mi_status bench_scene_open(struct bench_scene *s, const struct mi_attack_desc *attack,
                                 const struct bench_setup *setup, bool alone);
 void bench_scene_close(struct bench_scene *s); /* safe on a zeroed struct */
+/* A whole number that not every entry has among its settings. */
+int64_t bench_whole(const struct mi_values *v, const char *name, int64_t otherwise);
 /* Sets what the attack knows of the list (ends with a NULL name); other names are passed over. */
 enum mi_status bench_scene_set(struct bench_scene *s, const struct bench_set *list);
 /* Trains prior and students for a step and opens them. */

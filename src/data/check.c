@@ -1,4 +1,5 @@
-/* check.c - the report on a dataset: what it tells of its files itself, what the split rule yields, and with `deep`, every file decoded.
+/* check.c - the report on a dataset: what it tells of its files itself, what the split rule yields, and with `deep`,
+ * every file decoded.
  *
  * Nothing is written but the report.  A deep check decodes on all cores, goes on after damaged files and names them
  * in listing order; it fails (MI_E_INPUT) when there are any, so that scripts can rely on the exit code. */

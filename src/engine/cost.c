@@ -43,8 +43,9 @@ static bool enough(const struct mi_loop *l, int64_t done) {
     const struct mi_trial *t = l->ctx->trial;
     if (l->step >= l->total) return true;
     if (!t) return done >= TIMED;
-    int64_t group = (int64_t)ceil(t->units / l->per_step);
-    if (group < t->steps) group = t->steps;
+    int64_t group = t->steps;
+    if (t->units > 0 && l->per_step > 0 && t->units / l->per_step > (double)group)
+        group = (int64_t)ceil(t->units / l->per_step);
     if (group > 1 && done % group != 0) return false;
     if (t->at_least <= 0) return true;
     mt_sync(l->ctx->device);

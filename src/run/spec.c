@@ -175,9 +175,7 @@ static enum mi_status rebuild_cells(struct mi_spec *spec, const struct mi_ini *i
 enum mi_status mi_spec_set(struct mi_spec *spec, const char *section, const char *key, const char *text) {
     struct mi_values *v = find_section(spec, section);
     if (!v) return no_such_section(spec, section);
-    bool known = false;
-    for (const struct mi_setting *s = mi_values_settings(v); s && s->name; s++) known |= strcmp(s->name, key) == 0;
-    if (!known) return mi_values_set(v, key, text); /* its did-you-mean */
+    if (!mi_values_has(v, key)) return mi_values_set(v, key, text); /* its did-you-mean */
     char *before = mi_strdup(mi_values_text(v, key));
     if (!before) return MI_E_NOMEM;
     enum mi_status status = set_value(v, key, text, NULL);

@@ -242,6 +242,12 @@ int mi_values_choice(const struct mi_values *v, const char *name) {
     return (int)must_find(v, name, 1u << MI_CHOICE)->integer;
 }
 
+bool mi_values_has(const struct mi_values *v, const char *name) {
+    for (const struct mi_setting *s = mi_values_settings(v); s && s->name; s++)
+        if (strcmp(s->name, name) == 0) return true;
+    return false;
+}
+
 const struct mi_setting *mi_values_settings(const struct mi_values *v) {
     return v ? v->settings : NULL; /* an entry without settings has no values either */
 }

@@ -118,7 +118,7 @@ bool mt_block_put(void *p) {
     if (!p || (uintptr_t)p % MT_BLOCK_ALIGN) return false;
     pthread_mutex_lock(&lock);
     size_t i = slots ? slot_of(p) : 0;
-    bool ours = slots && table[i].at;
+    bool ours = slots && table[i].at && !table[i].freed;
     if (ours) {
         used -= table[i].size, waiting += table[i].size;
         table[i].freed = ++clock_now;

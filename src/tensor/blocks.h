@@ -20,15 +20,16 @@ extern "C" {
 
 /* At least `bytes` >= MT_BLOCK_ALIGN of memory with any content; NULL when there is none. */
 void *mt_block_get(size_t bytes);
-/* True, and the block is free again, if p came from mt_block_get; false if it did not. */
+/* True, and the block is free again, if it is one in use; false for any other pointer. */
 bool mt_block_put(void *p);
 /* Unmaps what waits and forgets the peak: the next phase has other sizes. */
 void mt_blocks_release(void);
 /* Bytes in use and bytes waiting, for tests. */
 void mt_blocks_count(size_t *used, size_t *waiting);
 
-/* From now on libtorch's CPU tensors of MT_BLOCK_ALIGN and more live in blocks. */
-void mt_blocks_install(void);
+/* From now on libtorch's CPU tensors of MT_BLOCK_ALIGN and more live in blocks.  False, and nothing is changed, under
+ * AddressSanitizer: it watches malloc's memory, and would be blind to what runs over a block. */
+bool mt_blocks_install(void);
 
 #ifdef __cplusplus
 }

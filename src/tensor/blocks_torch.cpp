@@ -35,7 +35,19 @@ struct BlockAllocator final : c10::Allocator {
 
 } // namespace
 
-void mt_blocks_install(void) {
+#if defined(__SANITIZE_ADDRESS__)
+#define WATCHED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WATCHED true
+#endif
+#endif
+#ifndef WATCHED
+#define WATCHED false
+#endif
+
+bool mt_blocks_install(void) {
     static BlockAllocator allocator;
-    c10::SetCPUAllocator(&allocator, 1);
+    if (!WATCHED) c10::SetCPUAllocator(&allocator, 1);
+    return !WATCHED;
 }

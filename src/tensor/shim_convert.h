@@ -31,7 +31,9 @@ inline c10::Device dev(mt_device d) {
                        : c10::Device(c10::DeviceType::CPU);
 }
 
-inline at::TensorOptions opts(mt_spec sp) { return at::TensorOptions().dtype(scalar_of(sp.dtype)).device(dev(sp.device)); }
+inline at::TensorOptions opts(mt_spec sp) {
+    return at::TensorOptions().dtype(scalar_of(sp.dtype)).device(dev(sp.device));
+}
 
 inline at::MemoryFormat format(mt_layout_t l, int64_t nd) {
     return l == MT_NHWC && nd == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;

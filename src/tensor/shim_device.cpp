@@ -7,6 +7,7 @@
 
 #include "src/tensor/blocks.h"
 #include "src/tensor/shim_convert.h"
+#include "src/tensor/winograd.h"
 
 #if MT_TV >= 209
 #include <ATen/DeviceAccelerator.h>
@@ -241,7 +242,7 @@ enum mi_status mt_mem_info(mt_device d, uint64_t *used, uint64_t *total, uint64_
 void mt_mem_release(mt_device d) {
     no_args();
     status_of(__func__, [&] {
-        if (d.type != 1) mt_blocks_release(), malloc_trim(0);
+        if (d.type != 1) wino_release(), mt_blocks_release(), malloc_trim(0);
 #if MT_TV >= 209
         else at::accelerator::emptyCache();
 #elif defined(MT_CUDA_HEADERS)

@@ -22,7 +22,7 @@
 static long plane_of(long floats) { return ((floats + 15) / 16 | 1) * 16; }
 
 static size_t second_level_bytes(void) {
-    static size_t bytes; /* the same whoever writes it first */
+    static _Atomic size_t bytes; /* asked once; the same whoever writes it first */
     if (!bytes) {
         long said = sysconf(_SC_LEVEL2_CACHE_SIZE);
         bytes = said > 0 ? (size_t)said : (size_t)512 << 10;

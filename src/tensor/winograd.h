@@ -2,8 +2,9 @@
  *
  * Images are [n][h][w][c] floats.  A weight is given by its base pointer and element strides, so that any layout of
  * a [cout,cin,3,3] tensor, and its rotated transpose for the data gradient, can be packed.  All functions use the
- * OpenMP team of the caller's thread count, give the same bits for the same number of threads, keep one scratch
- * buffer per calling thread, and return false only when memory runs out. */
+ * OpenMP team of the caller's thread count, give the same bits for the same number of threads on the same kind of
+ * processor (vector width and second-level cache decide how sums are cut), keep one scratch buffer per calling thread,
+ * and return false only when memory runs out. */
 #ifndef MIDRE_WINOGRAD_H
 #define MIDRE_WINOGRAD_H
 
