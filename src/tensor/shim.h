@@ -13,7 +13,6 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 #include <torch/version.h>
-
 #define MT_TV (TORCH_VERSION_MAJOR * 100 + TORCH_VERSION_MINOR)
 
 #include <vector>

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "midre/model.h"
+#include "midre/recognise.h"
 
 static mt_scope *scope;
 
@@ -76,6 +77,16 @@ static inline mt_tensor *loss_of(struct mi_model *m, mt_tensor *x) {
     struct mi_forward_out out;
     assert_int_equal(mi_model_forward(m, x, false, &out), MI_OK);
     return mt_cross_entropy(out.logits, labels((int)mt_size(x, 0), m->classes), 0.0, MT_RED_MEAN);
+}
+
+/* What a file is taken for; free with mi_recognition_free. */
+static inline struct mi_recognition recognise(const char *path, const struct mi_wish *wish) {
+    struct mi_recognition r;
+    mt_archive *a = mt_archive_open(path);
+    assert_non_null(a);
+    if (mi_recognise(a, wish, &r) != MI_OK) fail_msg("%s", mi_error_text());
+    mt_archive_close(a);
+    return r;
 }
 
 static inline int start(void **state) {
