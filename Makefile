@@ -119,7 +119,7 @@ $(BUILD)/torch.mk: $(if $(TORCH_ASK),$(if $(filter-out $(TORCH_ASKED),$(TORCH_AS
 
 # ---- objects ---------------------------------------------------------------------------------------------------
 # Loops that carry the work are built for this machine; the face renderer is not, its bytes are the same everywhere.
-extra = $(if $(filter src/tensor/winograd%,$(1)),-ffp-contract=fast -Wno-psabi) $(if $(filter src/tensor/%.c src/data/batch.c src/data/resize.c src/train/augment.c src/train/feeder.c,$(1)),$(HOT) $(OMP),$(if $(filter src/data/synth%,$(1)),-O3,\
+extra = $(if $(filter src/tensor/winograd% src/tensor/bnorm%,$(1)),-ffp-contract=fast -Wno-psabi) $(if $(filter src/tensor/%.c src/data/batch.c src/data/resize.c src/train/augment.c src/train/feeder.c,$(1)),$(HOT) $(OMP),$(if $(filter src/data/synth%,$(1)),-O3,\
           $(if $(filter src/data/% attacks/brepmi.c attacks/rlb_agents.c,$(1)),$(OMP))))
 
 $(BUILD)/%.c.o: %.c $(BUILD)/torch.mk

@@ -92,8 +92,7 @@ mt_tensor *mi_dcgan_g(const struct mi_dcgan_g *g, mt_tensor *z, bool train) {
     for (int i = 0; i < g->stages; i++) {
         mt_set(&x, mi_deconv(&g->up[i], x)); /* [N,C/2^(i+1),8*2^i,8*2^i] */
         if (i == g->stages - 1) break;
-        mt_set(&x, mi_bn(&g->bn[i], x, train));
-        mt_act_(x, MT_RELU, 0);
+        mt_set(&x, mi_bn_relu(&g->bn[i], x, MT_NONE, 1.0, train));
     }
     if (half) mt_autocast_end();
     if (half) mt_set(&x, mt_cast(x, MT_F32));

@@ -120,8 +120,7 @@ mt_tensor *mi_plg_g(const struct mi_plg_g *g, mt_tensor *z, mt_tensor *y, bool t
         mt_set(&h, mt_add(m, h));
         mt_drop(m);
     }
-    mt_set(&h, mi_bn(&g->last_bn, h, train));
-    mt_act_(h, MT_RELU, 0);
+    mt_set(&h, mi_bn_relu(&g->last_bn, h, MT_NONE, 1.0, train));
     mt_set(&h, mi_conv(&g->last, h)); /* [N,3,size,size] */
     if (half) mt_autocast_end();
     if (half) mt_set(&h, mt_cast(h, MT_F32));

@@ -178,14 +178,9 @@ static enum mi_status rewire(struct mi_model *m) {
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-/* ReLU may overwrite BatchNorm's output, which no backward needs; a norm switched off gives x itself, still in use. */
-static mt_tensor *norm_relu(const struct mi_bn *n, mt_tensor *x, bool train) {
-    return n->off ? mt_act(x, MT_RELU, 0.0) : mt_act_(mi_bn(n, x, train), MT_RELU, 0.0);
-}
-
 /* [N,C,H,W] -> [N,pass+GROWTH,H,W], `pass` channels of x before the new ones; x is left alone. */
 static mt_tensor *layer_run(const struct layer *l, mt_tensor *x, int64_t pass, bool train) {
-    mt_tensor *h = norm_relu(&l->norm1, x, train);
+    mt_tensor *h = mi_bn_relu(&l->norm1, x, MT_NONE, 1.0, train);
     mt_set(&h, mi_conv_bn(&l->conv1, &l->norm2, h, train, true)); /* [N,128,H,W] */
     mt_set(&h, mi_conv(&l->conv2, h));                            /* [N,32,H,W] */
     if (pass == 0) return h;
@@ -209,7 +204,7 @@ static enum mi_status densenet_forward(struct mi_model *m, mt_tensor *x /* [N,3,
             mt_set(&h, layer_run(l++, h, pass, m->train));
         }
         if (want_taps) out->tap[k] = h;
-        mt_tensor *y = norm_relu(k < 3 ? &net->halve_norm[k] : &net->last_norm, h, m->train);
+        mt_tensor *y = mi_bn_relu(k < 3 ? &net->halve_norm[k] : &net->last_norm, h, MT_NONE, 1.0, m->train);
         if (!want_taps) mt_drop(h);
         h = y;
         if (k == 3) break;

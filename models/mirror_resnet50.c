@@ -71,11 +71,11 @@ static void *mirror_build(struct mi_builder *b, const struct mi_values *v, int c
 static mt_tensor *block_run(const struct block *k, mt_tensor *x /* left alone */, bool train) {
     mt_tensor *h = mi_conv_bn(&k->reduce, &k->reduce_norm, x, train, true);
     mt_set(&h, mi_conv_bn(&k->conv, &k->conv_norm, h, train, true));
-    mt_set(&h, mi_conv_bn(&k->increase, &k->increase_norm, h, train, false));
+    mt_set(&h, mi_conv(&k->increase, h));
     mt_tensor *skip = k->projects ? mi_conv_bn(&k->project, &k->project_norm, x, train, false) : x;
-    mt_add_(h, skip, 1.0); /* h is BatchNorm's output, which nobody's backward needs */
+    mt_set(&h, mi_bn_relu(&k->increase_norm, h, skip, 1.0, train));
     if (skip != x) mt_drop(skip);
-    return mt_act_(h, MT_RELU, 0.0);
+    return h;
 }
 
 static enum mi_status mirror_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,S] */, bool want_taps,

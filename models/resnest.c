@@ -154,17 +154,16 @@ static mt_tensor *block_run(const struct block *k, mt_tensor *x /* left alone */
     mt_tensor *h = mi_conv_bn(&k->conv1, &k->norm1, x, train, true);
     mt_set(&h, attention_run(&k->split, h, train));
     if (k->stride == 2) mt_set(&h, mt_avg_pool2d(h, 3, 2, 1, false, true));
-    mt_set(&h, mi_conv_bn(&k->conv3, &k->norm3, h, train, false));
-    if (k->keep == 0.0) return mt_act_(h, MT_RELU, 0.0);
-    mt_tensor *skip = x;
-    if (k->projects) {
+    mt_set(&h, mi_conv(&k->conv3, h));
+    mt_tensor *skip = k->keep == 0.0 ? MT_NONE : x;
+    if (k->keep != 0.0 && k->projects) {
         mt_tensor *small = k->stride == 2 ? mt_avg_pool2d(x, 2, 2, 0, true, false) : x;
         skip = mi_conv_bn(&k->skip_conv, &k->skip_norm, small, train, false);
         if (small != x) mt_drop(small);
     }
-    mt_add_(h, skip, k->keep); /* h is BatchNorm's output, which nobody's backward needs */
+    mt_set(&h, mi_bn_relu(&k->norm3, h, skip, k->keep, train));
     if (skip != x) mt_drop(skip);
-    return mt_act_(h, MT_RELU, 0.0);
+    return h;
 }
 
 static enum mi_status resnest_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,S] */, bool want_taps,

@@ -104,17 +104,16 @@ static void *build_family(struct mi_builder *b, const struct family *f, int clas
 
 /* Result may be dropped by the caller; x [N,C,H,W] is left alone. */
 static mt_tensor *block_run(const struct block *k, int convs, mt_tensor *x, bool train) {
-    mt_tensor *h = x;
+    mt_tensor *h = x, *skip = MT_NONE;
     for (int i = 0; i < convs; i++) {
-        mt_tensor *next = mi_conv_bn(&k->conv[i], &k->norm[i], h, train, i < convs - 1);
+        mt_tensor *next = i < convs - 1 ? mi_conv_bn(&k->conv[i], &k->norm[i], h, train, true) : mi_conv(&k->conv[i], h);
         if (h != x) mt_drop(h);
         h = next;
     }
-    if (k->keep == 0.0) return mt_act_(h, MT_RELU, 0.0);
-    mt_tensor *skip = k->projects ? mi_conv_bn(&k->skip_conv, &k->skip_norm, x, train, false) : x;
-    mt_add_(h, skip, k->keep); /* h is BatchNorm's output, which nobody's backward needs */
+    if (k->keep != 0.0) skip = k->projects ? mi_conv_bn(&k->skip_conv, &k->skip_norm, x, train, false) : x;
+    mt_set(&h, mi_bn_relu(&k->norm[convs - 1], h, skip, k->keep, train));
     if (skip != x) mt_drop(skip);
-    return mt_act_(h, MT_RELU, 0.0);
+    return h;
 }
 
 static enum mi_status resnet_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,S] */, bool want_taps,

@@ -143,12 +143,13 @@ static void *quickres_build(struct mi_builder *b, const struct mi_values *v, int
 
 static mt_tensor *residual(const struct small *net, int s, int i, mt_tensor *x, bool train) {
     mt_tensor *h = mi_conv_bn(&net->conv[s][i][0], &net->norm[s][i][0], x, train, true);
-    mt_set(&h, mi_conv_bn(&net->conv[s][i][1], &net->norm[s][i][1], h, train, false));
-    if (net->keep[s][i] == 0.0) return mt_act_(h, MT_RELU, 0.0);
-    mt_tensor *skip = i == 0 ? mi_conv_bn(&net->skip_conv[s], &net->skip_norm[s], x, train, false) : x;
-    mt_add_(h, skip, net->keep[s][i]);
+    mt_set(&h, mi_conv(&net->conv[s][i][1], h));
+    mt_tensor *skip = net->keep[s][i] == 0.0 ? MT_NONE
+                      : i == 0               ? mi_conv_bn(&net->skip_conv[s], &net->skip_norm[s], x, train, false)
+                                             : x;
+    mt_set(&h, mi_bn_relu(&net->norm[s][i][1], h, skip, net->keep[s][i], train));
     if (skip != x) mt_drop(skip);
-    return mt_act_(h, MT_RELU, 0.0);
+    return h;
 }
 
 static enum mi_status quickres_forward(struct mi_model *m, mt_tensor *x /* [N,3,S,S] */, bool want_taps,

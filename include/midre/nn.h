@@ -59,6 +59,8 @@ struct mi_bn {
 };
 void mi_bn_new(struct mi_builder *b, struct mi_bn *n, const char *name, int channels, double eps, double momentum);
 mt_tensor *mi_bn(const struct mi_bn *n, mt_tensor *x, bool train); /* train: statistics and count move */
+/* ReLU(BatchNorm(x) + keep skip); skip [like x] or MT_NONE. */
+mt_tensor *mi_bn_relu(const struct mi_bn *n, mt_tensor *x, mt_tensor *skip, double keep, bool train);
 /* convolution, BatchNorm and (relu) ReLU in one go; the intermediate handle is dropped at once. */
 mt_tensor *mi_conv_bn(const struct mi_conv *c, const struct mi_bn *n, mt_tensor *x, bool train, bool relu);
 struct mi_inorm { mt_tensor *g, *b; };

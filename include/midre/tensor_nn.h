@@ -26,6 +26,9 @@ mt_tensor *mt_subpixel_conv(mt_tensor *x, mt_tensor *subpixel_w, mt_tensor *b);
 /* rm, rv are updated in place when train. */
 mt_tensor *mt_batch_norm(mt_tensor *x, mt_tensor *g, mt_tensor *b, mt_tensor *rm, mt_tensor *rv, bool train,
                          double momentum, double eps);
+/* ReLU(BatchNorm(x) + skip), skip [like x] or MT_NONE: in one pass over memory on the CPU. */
+mt_tensor *mt_batch_norm_relu(mt_tensor *x, mt_tensor *skip, mt_tensor *g, mt_tensor *b, mt_tensor *rm, mt_tensor *rv,
+                              bool train, double momentum, double eps);
 mt_tensor *mt_instance_norm(mt_tensor *x, mt_tensor *g, mt_tensor *b, double eps); /* = group_norm, groups = C */
 mt_tensor *mt_group_norm(mt_tensor *x, int64_t groups, mt_tensor *g, mt_tensor *b, double eps);
 mt_tensor *mt_layer_norm(mt_tensor *x, int tail_dims, mt_tensor *g, mt_tensor *b, double eps);

@@ -169,12 +169,25 @@ mt_tensor *mi_bn(const struct mi_bn *n, mt_tensor *x, bool train) {
     return told(MI_LAYER_BN, n, x, mt_batch_norm(x, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps));
 }
 
+mt_tensor *mi_bn_relu(const struct mi_bn *n, mt_tensor *x, mt_tensor *skip, double keep, bool train) {
+    bool plain = !n->off && !(n->groups > 0 && !n->fixed) && !watch; /* who watches wants BatchNorm's own result */
+    bool add = skip != MT_NONE;
+    if (plain && (!add || keep == 1.0)) {
+        if (n->fixed) train = false;
+        if (train) count_batch(n->count);
+        return mt_batch_norm_relu(x, add ? skip : MT_NONE, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps);
+    }
+    mt_tensor *y = n->off ? mt_clone(x) : mi_bn(n, x, train);
+    /* In place is safe: no norm's backward needs its output. */
+    if (add) mt_add_(y, skip, keep);
+    return mt_act_(y, MT_RELU, 0.0);
+}
+
 mt_tensor *mi_conv_bn(const struct mi_conv *c, const struct mi_bn *n, mt_tensor *x, bool train, bool relu) {
     mt_tensor *h = mi_conv(c, x);
-    mt_tensor *y = mi_bn(n, h, train);
+    mt_tensor *y = relu ? mi_bn_relu(n, h, MT_NONE, 1.0, train) : mi_bn(n, h, train);
     mt_drop(h);
-    /* In place is safe: BatchNorm's backward needs its input, not its output. */
-    return relu ? mt_act_(y, MT_RELU, 0.0) : y;
+    return y;
 }
 
 void mi_inorm_new(struct mi_builder *b, struct mi_inorm *n, const char *name, int channels) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "src/tensor/fastconv.h"
+#include "src/tensor/fastnorm.h"
 #include "src/tensor/shim_convert.h"
 
 using namespace shim;
@@ -24,14 +25,17 @@ mt_tensor *mt_linear(mt_tensor *x, mt_tensor *w, mt_tensor *b) {
 
 static std::vector<int64_t> two(const int v[2]) { return {v[0], v[1]}; }
 
-/* The Winograd kernels compute in f32 only; MIDRE_CONV=direct keeps to libtorch's convolutions, to compare. */
-static bool fast_conv_allowed() {
-    static const bool direct = [] {
-        const char *how = getenv("MIDRE_CONV");
-        return how && strcmp(how, "direct") == 0;
+/* MIDRE_KERNELS=libtorch keeps to libtorch's convolutions and BatchNorm, to compare. */
+static bool own_kernels() {
+    static const bool libtorch = [] {
+        const char *whose = getenv("MIDRE_KERNELS");
+        return whose && strcmp(whose, "libtorch") == 0;
     }();
-    return !direct && !mt_autocast_on();
+    return !libtorch;
 }
+
+/* The Winograd kernels compute in f32 only. */
+static bool fast_conv_allowed() { return own_kernels() && !mt_autocast_on(); }
 
 static Tensor conv2d(const Tensor &x, const Tensor &w, const Tensor &b, const mt_convp *p) {
     if (fast_conv_allowed() && p->groups == 1 && p->dil[0] == 1 && p->dil[1] == 1) {
@@ -136,12 +140,27 @@ mt_tensor *mt_subpixel_conv(mt_tensor *x, mt_tensor *subpixel_w, mt_tensor *b) {
     return run(__func__, [&] { return subpixel_conv(x->t, subpixel_w->t, b->t); });
 }
 
+static Tensor batch_norm(const Tensor &x, const Tensor &g, const Tensor &b, const Tensor &rm, const Tensor &rv,
+                         const Tensor &skip, norm_how how) {
+    if (skip.defined() && skip.sizes() != x.sizes()) refuse(MI_E_INTERNAL, "image and shortcut differ in shape");
+    if (own_kernels() && fast_batch_norm_wanted(x, rm, rv, how.train) && (!skip.defined() || skip.scalar_type() == at::kFloat))
+        return fast_batch_norm(x, g, b, rm, rv, skip, how);
+    Tensor y = as_layout(x, at::batch_norm(x, g, b, rm, rv, how.train, how.momentum, how.eps, true));
+    /* In place is safe: BatchNorm's backward needs its input, not its output. */
+    if (skip.defined()) y.add_(skip);
+    return how.relu ? y.relu_() : y;
+}
+
 mt_tensor *mt_batch_norm(mt_tensor *x, mt_tensor *g, mt_tensor *b, mt_tensor *rm, mt_tensor *rv, bool train,
                          double momentum, double eps) {
     if (!ok(__func__, x, Opt{g}, Opt{b}, Opt{rm}, Opt{rv})) return nullptr;
-    return run(__func__, [&] {
-        return as_layout(x->t, at::batch_norm(x->t, g->t, b->t, rm->t, rv->t, train, momentum, eps, true));
-    });
+    return run(__func__, [&] { return batch_norm(x->t, g->t, b->t, rm->t, rv->t, Tensor(), {train, false, momentum, eps}); });
+}
+
+mt_tensor *mt_batch_norm_relu(mt_tensor *x, mt_tensor *skip, mt_tensor *g, mt_tensor *b, mt_tensor *rm, mt_tensor *rv,
+                              bool train, double momentum, double eps) {
+    if (!ok(__func__, x, Opt{skip}, Opt{g}, Opt{b}, Opt{rm}, Opt{rv})) return nullptr;
+    return run(__func__, [&] { return batch_norm(x->t, g->t, b->t, rm->t, rv->t, skip->t, {train, true, momentum, eps}); });
 }
 
 /* 1.13 and the CUDA kernels want one dtype for input and weights; 2.x on the CPU takes bf16 beside f32 itself. */
