@@ -6,6 +6,7 @@
 
 #include "src/tensor/fastconv.h"
 #include "src/tensor/fastnorm.h"
+#include "src/tensor/fastprelu.h"
 #include "src/tensor/shim_convert.h"
 
 using namespace shim;
@@ -25,7 +26,7 @@ mt_tensor *mt_linear(mt_tensor *x, mt_tensor *w, mt_tensor *b) {
 
 static std::vector<int64_t> two(const int v[2]) { return {v[0], v[1]}; }
 
-/* MIDRE_KERNELS=libtorch keeps to libtorch's convolutions and BatchNorm, to compare. */
+/* MIDRE_KERNELS=libtorch keeps to libtorch's convolutions, BatchNorm and PReLU, to compare. */
 static bool own_kernels() {
     static const bool libtorch = [] {
         const char *whose = getenv("MIDRE_KERNELS");
@@ -233,6 +234,7 @@ mt_tensor *mt_prelu(mt_tensor *x, mt_tensor *slope) {
     if (!ok(__func__, x, slope)) return nullptr;
     return run(__func__, [&]() -> Tensor {
         const Tensor &v = x->t;
+        if (own_kernels() && fast_prelu_wanted(v, slope->t)) return fast_prelu(v, slope->t);
         Tensor s = slope->t.to(v.scalar_type());
         if (MT_TV >= 200 || v.dim() != 4) return at::prelu(v, s);
         return at::where(v > 0, v, v * s.view({1, -1, 1, 1})); /* 1.13's own kernel leaves channels_last */

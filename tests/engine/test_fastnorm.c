@@ -1,6 +1,7 @@
-/* test_fastnorm.c - BatchNorm, shortcut and ReLU in one pass: against libtorch in float64 through first and second
+/* test_fastnorm.c - BatchNorm, shortcut and ReLU in one pass, and PReLU: against libtorch in float64 through first and second
  * derivatives, running statistics, far-off means, and for what a training run relies on. */
 #include "src/tensor/bnorm.h"
+#include "src/tensor/prelu.h"
 #include "tests/engine/tensor_test.h"
 
 #define MOMENTUM 0.1
@@ -174,6 +175,45 @@ static void shortcuts_must_fit(void **state) {
     expect_error(mt_scope_end(s), MI_E_INTERNAL, "shortcut");
 }
 
+/* ---- PReLU ---------------------------------------------------------------------------------------------------- */
+/* Results and first gradients to `first`, gradients of the square of dx to `again`. */
+static void prelu_gradients(mt_tensor *x, mt_tensor *slope, mt_tensor *weights, mt_tensor *first[3], mt_tensor *again[2]) {
+    mt_tensor *in[2] = {x, slope}, *dx = NULL;
+    first[0] = mt_prelu(x, slope);
+    mt_tensor *loss = mt_sum(mt_mul(first[0], weights), NULL, 0, false);
+    assert_int_equal(mt_grad_of(loss, in, 2, false, true, first + 1), MI_OK);
+    mt_tensor *square = mt_sum(mt_mul(mt_unary(first[0], MT_SQUARE), weights), NULL, 0, false);
+    assert_int_equal(mt_grad_of(square, &x, 1, true, true, &dx), MI_OK);
+    assert_int_equal(mt_grad_of(mt_sum(mt_unary(dx, MT_SQUARE), NULL, 0, false), in, 2, false, false, again), MI_OK);
+}
+
+static void prelu_equals_float64(void **state) {
+    (void)state;
+    for (int i = 0; i < SHAPES; i++) {
+        mt_scope *s = mt_scope_begin("prelu");
+        mt_tensor *x = noise(shapes[i]), *slope = mt_randn(MT_SHAPE(shapes[i].c), F64, rng), *weights = noise(shapes[i]);
+        mt_tensor *want[3], *got[3], *want2[2], *got2[2];
+        prelu_gradients(leaf(x, MT_F64, MT_NCHW, true), leaf(slope, MT_F64, MT_NCHW, true), weights, want, want2);
+        prelu_gradients(leaf(x, MT_F32, MT_NHWC, true), leaf(slope, MT_F32, MT_NCHW, true), mt_cast(weights, MT_F32), got,
+                        got2);
+        for (int k = 0; k < 3; k++) assert_true(rel_diff(got[k], want[k]) < 1e-6);
+        for (int k = 0; k < 2; k++) assert_true(rel_diff(got2[k], want2[k]) < 2e-6);
+        ends_well(s);
+    }
+}
+
+static void prelu_takes_the_kernel(void **state) {
+    (void)state;
+    mt_scope *s = mt_scope_begin("taken");
+    mt_tensor *x = mt_contig(mt_cast(noise(shapes[3]), MT_F32), MT_NHWC), *own = mt_zeros(MT_SHAPE(4, 65, 9, 8), F32_NHWC);
+    mt_tensor *slope = mt_cast(mt_randn(MT_SHAPE(65), F64, rng), MT_F32);
+    ((float *)mt_data(x))[7] = NAN;
+    prelu_apply(mt_data(x), mt_data(slope), 4 * 9 * 8, 65, mt_data(own));
+    assert_true(mt_hash(mt_prelu(x, slope)) == mt_hash(own));
+    assert_true(isnan(((float *)mt_data(own))[7]));
+    ends_well(s);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {cmocka_unit_test(equals_float64),
@@ -182,6 +222,8 @@ int main(int argc, char **argv) {
                                        cmocka_unit_test(channels_last_floats_take_the_kernel),
                                        cmocka_unit_test(same_bits_twice),
                                        cmocka_unit_test(a_nan_stays_one),
-                                       cmocka_unit_test(shortcuts_must_fit)};
+                                       cmocka_unit_test(shortcuts_must_fit),
+                                       cmocka_unit_test(prelu_equals_float64),
+                                       cmocka_unit_test(prelu_takes_the_kernel)};
     return cmocka_run_group_tests_name("fastnorm", tests, tensor_setup, tensor_teardown);
 }
