@@ -106,7 +106,8 @@ static void *build_family(struct mi_builder *b, const struct family *f, int clas
 static mt_tensor *block_run(const struct block *k, int convs, mt_tensor *x, bool train) {
     mt_tensor *h = x, *skip = MT_NONE;
     for (int i = 0; i < convs; i++) {
-        mt_tensor *next = i < convs - 1 ? mi_conv_bn(&k->conv[i], &k->norm[i], h, train, true) : mi_conv(&k->conv[i], h);
+        bool last = i == convs - 1; /* its norm comes with the shortcut */
+        mt_tensor *next = last ? mi_conv(&k->conv[i], h) : mi_conv_bn(&k->conv[i], &k->norm[i], h, train, true);
         if (h != x) mt_drop(h);
         h = next;
     }

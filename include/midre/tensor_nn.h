@@ -26,7 +26,7 @@ mt_tensor *mt_subpixel_conv(mt_tensor *x, mt_tensor *subpixel_w, mt_tensor *b);
 /* rm, rv are updated in place when train. */
 mt_tensor *mt_batch_norm(mt_tensor *x, mt_tensor *g, mt_tensor *b, mt_tensor *rm, mt_tensor *rv, bool train,
                          double momentum, double eps);
-/* ReLU(BatchNorm(x) + skip), skip [like x] or MT_NONE: in one pass over memory on the CPU. */
+/* ReLU(BatchNorm(x) + skip), skip [like x] or MT_NONE; on the CPU one kernel does the three. */
 mt_tensor *mt_batch_norm_relu(mt_tensor *x, mt_tensor *skip, mt_tensor *g, mt_tensor *b, mt_tensor *rm, mt_tensor *rv,
                               bool train, double momentum, double eps);
 mt_tensor *mt_instance_norm(mt_tensor *x, mt_tensor *g, mt_tensor *b, double eps); /* = group_norm, groups = C */

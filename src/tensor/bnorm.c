@@ -1,26 +1,18 @@
 /* bnorm.c - the passes over memory of BatchNorm, ReLU and shortcut; see bnorm.h. */
 #include "src/tensor/bnorm.h"
 
-#include <omp.h>
 #include <stdlib.h>
 
+#include "src/tensor/rows.h"
+
 enum {
-    LANES = 64,        /* channels whose sums are in registers at a time */
-    RUN = 64,          /* rows summed in float32 */
-    ALONE = 16 * 1024, /* floats below which a team of threads costs more than it brings */
+    LANES = 64, /* channels whose sums are in registers at a time */
+    RUN = 64,   /* rows summed in float32 */
 };
 
-struct part { long from, to; };
-
-/* The rows of the calling thread: one piece each, so that the order of every sum depends on nothing else. */
-static struct part my_rows(long rows) {
-    long n = omp_get_num_threads(), i = omp_get_thread_num();
-    return (struct part){rows * i / n, rows * (i + 1) / n};
+static int lanes_at(int c, int first) {
+    return c - first < LANES ? c - first : LANES;
 }
-
-static int team_of(long rows, int c) { return rows * c < ALONE ? 1 : omp_get_max_threads(); }
-
-static int lanes_at(int c, int first) { return c - first < LANES ? c - first : LANES; }
 
 /* The threads' sums, [teams][2c], into the first of them. */
 static void total_of(double *sums, int teams, int c) {
@@ -29,9 +21,10 @@ static void total_of(double *sums, int teams, int c) {
 }
 
 /* ---- moments -------------------------------------------------------------------------------------------------- */
-/* sums[0..c) += x - origin, sums[c..2c) += (x - origin)^2 over some rows.  With an origin near the mean the variance is no
- * difference of large numbers. */
-static void add_run(const float *restrict x, struct part at, int c, const float *restrict origin, double *restrict sums) {
+/* sums[0..c) += x - origin, sums[c..2c) += (x - origin)^2 over some rows.  With an origin near the mean the variance is
+ * no difference of large numbers. */
+static void add_run(const float *restrict x, struct rows_part at, int c, const float *restrict origin,
+                    double *restrict sums) {
     for (int first = 0; first < c; first += LANES) {
         int n = lanes_at(c, first);
         float s[LANES] = {0}, q[LANES] = {0}, o[LANES] = {0};
@@ -54,15 +47,15 @@ static void add_run(const float *restrict x, struct part at, int c, const float 
 }
 
 bool bnorm_moments(const float *x, long rows, int c, double *mean, double *var) {
-    int most = team_of(rows, c), teams = 1;
+    int most = rows_team(rows, c), teams = 1;
     double *sums = calloc((size_t)most * 2 * (size_t)c, sizeof *sums);
     if (!sums) return false;
 #pragma omp parallel num_threads(most) if (most > 1)
     {
-        struct part mine = my_rows(rows);
+        struct rows_part mine = rows_mine(rows);
         if (omp_get_thread_num() == 0) teams = omp_get_num_threads();
         for (long r = mine.from; r < mine.to; r += RUN)
-            add_run(x, (struct part){r, r + RUN < mine.to ? r + RUN : mine.to}, c, x,
+            add_run(x, (struct rows_part){r, r + RUN < mine.to ? r + RUN : mine.to}, c, x,
                     sums + (long)omp_get_thread_num() * 2 * c);
     }
     total_of(sums, teams, c);
@@ -78,7 +71,7 @@ bool bnorm_moments(const float *x, long rows, int c, double *mean, double *var) 
 /* ---- forward -------------------------------------------------------------------------------------------------- */
 void bnorm_apply(const struct bnorm *n, const float *x, const float *skip, float *y) {
     const float *restrict scale = n->scale, *restrict shift = n->shift;
-    const int c = n->c, team = team_of(n->rows, n->c);
+    const int c = n->c, team = rows_team(n->rows, n->c);
     const bool relu = n->relu;
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
     for (long r = 0; r < n->rows; r++) {
@@ -120,7 +113,8 @@ struct grad_run {
     float *dskip;
 };
 
-static inline void grad_lanes(const struct grad_run *g, struct part at, int first, int lanes, double *restrict sums) {
+static inline void grad_lanes(const struct grad_run *g, struct rows_part at, int first, int lanes,
+                              double *restrict sums) {
     float s[LANES] = {0}, q[LANES] = {0}, o[LANES] = {0}, d[LANES];
     for (int j = 0; j < lanes; j++) o[j] = g->origin[first + j];
     for (long r = at.from; r < at.to; r++) {
@@ -134,7 +128,7 @@ static inline void grad_lanes(const struct grad_run *g, struct part at, int firs
     for (int j = 0; j < lanes; j++) sums[first + j] += s[j], sums[g->n->c + first + j] += q[j];
 }
 
-static void grad_add_run(const struct grad_run *g, struct part at, double *sums) {
+static void grad_add_run(const struct grad_run *g, struct rows_part at, double *sums) {
     int first = 0, c = g->n->c;
     for (; first + LANES <= c; first += LANES) grad_lanes(g, at, first, LANES, sums);
     if (first < c) grad_lanes(g, at, first, c - first, sums);
@@ -147,7 +141,7 @@ static void back_to_mean(double *sums, int c, const float *origin, const double 
 
 bool bnorm_grad_sums(const struct bnorm *n, const float *dy, const float *x, const float *y, const double *mean,
                      double *sums, float *dskip) {
-    int most = team_of(n->rows, n->c), teams = 1, c = n->c;
+    int most = rows_team(n->rows, n->c), teams = 1, c = n->c;
     double *all = calloc((size_t)most * 2 * (size_t)c, sizeof *all);
     float *origin = malloc((size_t)c * sizeof *origin);
     bool done = all && origin;
@@ -156,10 +150,10 @@ bool bnorm_grad_sums(const struct bnorm *n, const float *dy, const float *x, con
         struct grad_run g = {n, dy, x, y, origin, dskip};
 #pragma omp parallel num_threads(most) if (most > 1)
         {
-            struct part mine = my_rows(n->rows);
+            struct rows_part mine = rows_mine(n->rows);
             if (omp_get_thread_num() == 0) teams = omp_get_num_threads();
             for (long r = mine.from; r < mine.to; r += RUN)
-                grad_add_run(&g, (struct part){r, r + RUN < mine.to ? r + RUN : mine.to},
+                grad_add_run(&g, (struct rows_part){r, r + RUN < mine.to ? r + RUN : mine.to},
                              all + (long)omp_get_thread_num() * 2 * c);
         }
         total_of(all, teams, c);
@@ -174,7 +168,7 @@ bool bnorm_grad_sums(const struct bnorm *n, const float *dy, const float *x, con
 void bnorm_grad_apply(const struct bnorm *n, const float *dy, const float *x, const struct bnorm_slope *s, float *dx) {
     const float *restrict scale = n->scale, *restrict shift = n->shift, *restrict a = s->a, *restrict b = s->b;
     const float *restrict k = s->k, *restrict mean = s->mean;
-    const int c = n->c, team = team_of(n->rows, n->c);
+    const int c = n->c, team = rows_team(n->rows, n->c);
     const bool relu = n->relu;
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
     for (long r = 0; r < n->rows; r++) {

@@ -18,12 +18,22 @@ using torch::autograd::variable_list;
 
 namespace {
 
-Tensor nhwc(const Tensor &t) { return t.contiguous(at::MemoryFormat::ChannelsLast); }
+Tensor nhwc(const Tensor &t) {
+    return t.contiguous(at::MemoryFormat::ChannelsLast);
+}
 /* Autograd functions take no undefined tensor: an empty one stands for it. */
-Tensor given(const Tensor &t, const Tensor &like) { return t.defined() ? t : at::empty({0}, like.options()); }
-bool has(const Tensor &t) { return t.numel() > 0; }
-const float *floats(const Tensor &t) { return t.data_ptr<float>(); }
-double at_or(const Tensor &t, int64_t i, double other) { return has(t) ? static_cast<double>(floats(t)[i]) : other; }
+Tensor given(const Tensor &t, const Tensor &like) {
+    return t.defined() ? t : at::empty({0}, like.options());
+}
+bool has(const Tensor &t) {
+    return t.numel() > 0;
+}
+const float *floats(const Tensor &t) {
+    return t.data_ptr<float>();
+}
+double at_or(const Tensor &t, int64_t i, double other) {
+    return has(t) ? static_cast<double>(floats(t)[i]) : other;
+}
 
 /* What forward and backward both need of the arithmetic: mean and 1/std [C] f64, scale and shift [C] f32. */
 struct Line {
@@ -74,8 +84,9 @@ Tensor composed(const Tensor &x, const Tensor &w, const Tensor &b, const Tensor 
 enum { X, W, B, SKIP, INPUTS, MEAN = INPUTS, INV, Y };
 
 struct BatchNorm : Function<BatchNorm> {
-    static Tensor forward(AutogradContext *ctx, const Tensor &x_any, const Tensor &w, const Tensor &b, const Tensor &skip_any,
-                          const Tensor &rm, const Tensor &rv, bool train, bool relu, double momentum, double eps) {
+    static Tensor forward(AutogradContext *ctx, const Tensor &x_any, const Tensor &w, const Tensor &b,
+                          const Tensor &skip_any, const Tensor &rm, const Tensor &rv, bool train, bool relu,
+                          double momentum, double eps) {
         Tensor x = nhwc(x_any), skip = has(skip_any) ? nhwc(skip_any) : skip_any;
         Tensor mean = at::empty({x.size(1)}, x.options().dtype(at::kDouble)), inv = at::empty_like(mean);
         double *m = mean.data_ptr<double>(), *s = inv.data_ptr<double>();
@@ -114,7 +125,8 @@ variable_list gradients(AutogradContext *ctx, const variable_list &saved, const 
     if (by_result) dy = masked, line.n.relu = false;
     variable_list out(INPUTS);
     if (ctx->needs_input_grad(SKIP)) out[SKIP] = dy;
-    Tensor k = at::empty({4, c}, line.scale.options()), dw = at::empty({c}, k.options()), db = at::empty({c}, k.options());
+    Tensor k = at::empty({4, c}, line.scale.options()), dw = at::empty({c}, k.options()),
+           db = at::empty({c}, k.options());
     float *a = k.data_ptr<float>(), *slope = a + c, *fixed = slope + c, *origin = fixed + c;
     for (int64_t i = 0; i < c; i++) {
         double sum = sums[static_cast<size_t>(i)], along = sums[static_cast<size_t>(c + i)];
@@ -138,9 +150,9 @@ variable_list gradients(AutogradContext *ctx, const variable_list &saved, const 
 
 /* The same, as nodes of a graph. */
 variable_list graph_gradients(AutogradContext *ctx, const variable_list &saved, const Tensor &dy) {
-    Tensor y = composed(saved[X], saved[W], saved[B], saved[SKIP], saved[MEAN], saved[INV],
-                        ctx->saved_data["train"].toBool(), ctx->saved_data["relu"].toBool(),
-                        ctx->saved_data["eps"].toDouble());
+    Tensor y =
+        composed(saved[X], saved[W], saved[B], saved[SKIP], saved[MEAN], saved[INV], ctx->saved_data["train"].toBool(),
+                 ctx->saved_data["relu"].toBool(), ctx->saved_data["eps"].toDouble());
     variable_list wanted, out(INPUTS);
     for (size_t i = 0; i < INPUTS; i++)
         if (ctx->needs_input_grad(i)) wanted.push_back(saved[i]);
@@ -170,6 +182,6 @@ bool fast_batch_norm_wanted(const Tensor &x, const Tensor &rm, const Tensor &rv,
 
 Tensor fast_batch_norm(const Tensor &x, const Tensor &w, const Tensor &b, const Tensor &rm, const Tensor &rv,
                        const Tensor &skip, norm_how how) {
-    return BatchNorm::apply(x, given(w, x), given(b, x), given(skip, x), given(rm, x), given(rv, x), how.train, how.relu,
-                            how.momentum, how.eps);
+    return BatchNorm::apply(x, given(w, x), given(b, x), given(skip, x), given(rm, x), given(rv, x), how.train,
+                            how.relu, how.momentum, how.eps);
 }

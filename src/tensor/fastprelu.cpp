@@ -15,13 +15,18 @@ using torch::autograd::variable_list;
 
 namespace {
 
-Tensor nhwc(const Tensor &t) { return t.contiguous(at::MemoryFormat::ChannelsLast); }
-long rows(const Tensor &x) { return static_cast<long>(x.numel() / x.size(1)); }
+Tensor nhwc(const Tensor &t) {
+    return t.contiguous(at::MemoryFormat::ChannelsLast);
+}
+long rows(const Tensor &x) {
+    return static_cast<long>(x.numel() / x.size(1));
+}
 
 struct Prelu : Function<Prelu> {
     static Tensor forward(AutogradContext *ctx, const Tensor &x, const Tensor &slope) {
         Tensor y = at::empty_like(x);
-        prelu_apply(x.data_ptr<float>(), slope.data_ptr<float>(), rows(x), static_cast<int>(x.size(1)), y.data_ptr<float>());
+        prelu_apply(x.data_ptr<float>(), slope.data_ptr<float>(), rows(x), static_cast<int>(x.size(1)),
+                    y.data_ptr<float>());
         ctx->save_for_backward({x, slope});
         return y;
     }
@@ -38,7 +43,8 @@ struct Prelu : Function<Prelu> {
         Tensor x = saved[0], dy = nhwc(grads[0]), dx = at::empty_like(x), ds;
         if (ctx->needs_input_grad(1)) ds = at::empty_like(saved[1]);
         if (!prelu_grad(dy.data_ptr<float>(), x.data_ptr<float>(), saved[1].data_ptr<float>(), rows(x),
-                        static_cast<int>(x.size(1)), dx.data_ptr<float>(), ds.defined() ? ds.data_ptr<float>() : nullptr))
+                        static_cast<int>(x.size(1)), dx.data_ptr<float>(),
+                        ds.defined() ? ds.data_ptr<float>() : nullptr))
             throw std::bad_alloc();
         return {dx, ds};
     }
@@ -52,4 +58,6 @@ bool fast_prelu_wanted(const Tensor &x, const Tensor &slope) {
            slope.numel() == x.size(1);
 }
 
-Tensor fast_prelu(const Tensor &x, const Tensor &slope) { return Prelu::apply(x, slope); }
+Tensor fast_prelu(const Tensor &x, const Tensor &slope) {
+    return Prelu::apply(x, slope);
+}

@@ -1,18 +1,14 @@
 /* prelu.c - the passes over memory of PReLU; see prelu.h. */
 #include "src/tensor/prelu.h"
 
-#include <omp.h>
 #include <stdlib.h>
 
-enum {
-    RUN = 32,          /* rows whose slope gradients are summed in float32 */
-    ALONE = 16 * 1024, /* floats below which a team of threads costs more than it brings */
-};
+#include "src/tensor/rows.h"
 
-static int team_of(long rows, int c) { return rows * c < ALONE ? 1 : omp_get_max_threads(); }
+enum { RUN = 32 }; /* rows whose slope gradients are summed in float32 */
 
 void prelu_apply(const float *x, const float *slope, long rows, int c, float *y) {
-    int team = team_of(rows, c);
+    int team = rows_team(rows, c);
 #pragma omp parallel for schedule(static) num_threads(team) if (team > 1)
     for (long r = 0; r < rows; r++) {
         const float *restrict from = x + r * c, *restrict s = slope;
@@ -40,16 +36,17 @@ static void slope_rows(const float *dy, const float *x, long from, long to, int 
 }
 
 bool prelu_grad(const float *dy, const float *x, const float *slope, long rows, int c, float *dx, float *dslope) {
-    int most = team_of(rows, c), teams = 1;
+    int most = rows_team(rows, c), teams = 1;
     double *sums = calloc((size_t)most * (size_t)c, sizeof *sums);
     float *runs = malloc((size_t)most * (size_t)c * sizeof *runs);
     bool done = sums && runs;
 #pragma omp parallel num_threads(most) if (most > 1 && done)
     {
-        long n = omp_get_num_threads(), i = omp_get_thread_num(), end = done ? rows * (i + 1) / n : 0;
-        if (i == 0) teams = (int)n;
-        for (long r = done ? rows * i / n : 0; r < end; r += RUN) {
-            long to = r + RUN < end ? r + RUN : end;
+        struct rows_part mine = rows_mine(done ? rows : 0);
+        long i = omp_get_thread_num();
+        if (i == 0) teams = omp_get_num_threads();
+        for (long r = mine.from; r < mine.to; r += RUN) {
+            long to = r + RUN < mine.to ? r + RUN : mine.to;
             grad_rows(dy, x, slope, r, to, c, dx);
             if (dslope) slope_rows(dy, x, r, to, c, runs + i * c, sums + i * c);
         }

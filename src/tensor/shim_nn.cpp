@@ -144,7 +144,8 @@ mt_tensor *mt_subpixel_conv(mt_tensor *x, mt_tensor *subpixel_w, mt_tensor *b) {
 static Tensor batch_norm(const Tensor &x, const Tensor &g, const Tensor &b, const Tensor &rm, const Tensor &rv,
                          const Tensor &skip, norm_how how) {
     if (skip.defined() && skip.sizes() != x.sizes()) refuse(MI_E_INTERNAL, "image and shortcut differ in shape");
-    if (own_kernels() && fast_batch_norm_wanted(x, rm, rv, how.train) && (!skip.defined() || skip.scalar_type() == at::kFloat))
+    bool floats = !skip.defined() || skip.scalar_type() == at::kFloat;
+    if (own_kernels() && floats && fast_batch_norm_wanted(x, rm, rv, how.train))
         return fast_batch_norm(x, g, b, rm, rv, skip, how);
     Tensor y = as_layout(x, at::batch_norm(x, g, b, rm, rv, how.train, how.momentum, how.eps, true));
     /* In place is safe: BatchNorm's backward needs its input, not its output. */
@@ -155,13 +156,15 @@ static Tensor batch_norm(const Tensor &x, const Tensor &g, const Tensor &b, cons
 mt_tensor *mt_batch_norm(mt_tensor *x, mt_tensor *g, mt_tensor *b, mt_tensor *rm, mt_tensor *rv, bool train,
                          double momentum, double eps) {
     if (!ok(__func__, x, Opt{g}, Opt{b}, Opt{rm}, Opt{rv})) return nullptr;
-    return run(__func__, [&] { return batch_norm(x->t, g->t, b->t, rm->t, rv->t, Tensor(), {train, false, momentum, eps}); });
+    norm_how how = {train, false, momentum, eps};
+    return run(__func__, [&] { return batch_norm(x->t, g->t, b->t, rm->t, rv->t, Tensor(), how); });
 }
 
 mt_tensor *mt_batch_norm_relu(mt_tensor *x, mt_tensor *skip, mt_tensor *g, mt_tensor *b, mt_tensor *rm, mt_tensor *rv,
                               bool train, double momentum, double eps) {
     if (!ok(__func__, x, Opt{skip}, Opt{g}, Opt{b}, Opt{rm}, Opt{rv})) return nullptr;
-    return run(__func__, [&] { return batch_norm(x->t, g->t, b->t, rm->t, rv->t, skip->t, {train, true, momentum, eps}); });
+    norm_how how = {train, true, momentum, eps};
+    return run(__func__, [&] { return batch_norm(x->t, g->t, b->t, rm->t, rv->t, skip->t, how); });
 }
 
 /* 1.13 and the CUDA kernels want one dtype for input and weights; 2.x on the CPU takes bf16 beside f32 itself. */

@@ -1,29 +1,41 @@
-/* test_fastnorm.c - BatchNorm, shortcut and ReLU in one pass, and PReLU: against libtorch in float64 through first and second
- * derivatives, running statistics, far-off means, and for what a training run relies on. */
+/* test_fastnorm.c - BatchNorm, shortcut and ReLU in one pass, and PReLU: against libtorch in float64 through first and
+ * second derivatives, running statistics, far-off means, and for what a training run relies on. */
 #include "src/tensor/bnorm.h"
 #include "src/tensor/prelu.h"
 #include "tests/engine/tensor_test.h"
 
 #define MOMENTUM 0.1
-#define EPS 1e-5
+#define EPS      1e-5
 
 /* What one normalisation works on, all leaves; absent ones are MT_NONE. */
-struct net { mt_tensor *x, *skip, *w, *b, *rm, *rv; };
-struct shape { int n, c, h, w; };
+struct net {
+    mt_tensor *x, *skip, *w, *b, *rm, *rv;
+};
+struct shape {
+    int n, c, h, w;
+};
 
 /* Channels below, at and above a register block; few rows; enough for a team of threads. */
 static const struct shape shapes[] = {{2, 3, 1, 1}, {3, 20, 5, 4}, {2, 64, 7, 3}, {4, 65, 9, 8}, {8, 128, 8, 8}};
 enum { SHAPES = sizeof shapes / sizeof *shapes, WAYS = 16 };
 
-static mt_tensor *noise(struct shape s) { return mt_randn(MT_SHAPE(s.n, s.c, s.h, s.w), F64, rng); }
+static mt_tensor *noise(struct shape s) {
+    return mt_randn(MT_SHAPE(s.n, s.c, s.h, s.w), F64, rng);
+}
 
 /* Two values a channel: whatever they are, they become -1 and 1, and their gradient is rounding. */
-static bool few(struct shape s) { return s.n * s.h * s.w < 8; }
+static bool few(struct shape s) {
+    return s.n * s.h * s.w < 8;
+}
 
 /* Bits of `way`: weights, shortcut, ReLU, training. */
 static struct net draw(struct shape s, int way, double mean) {
     mt_tensor *x = mt_affine(noise(s), 2, mean);
-    struct net t = {x, MT_NONE, MT_NONE, MT_NONE, mt_affine(mt_randn(MT_SHAPE(s.c), F64, rng), 1, mean),
+    struct net t = {x,
+                    MT_NONE,
+                    MT_NONE,
+                    MT_NONE,
+                    mt_affine(mt_randn(MT_SHAPE(s.c), F64, rng), 1, mean),
                     mt_rand(MT_SHAPE(s.c), 0.5, 1.5, F64, rng)};
     if (way & 1) t.w = mt_randn(MT_SHAPE(s.c), F64, rng), t.b = mt_randn(MT_SHAPE(s.c), F64, rng);
     if (way & 2) t.skip = noise(s);
@@ -38,8 +50,8 @@ static mt_tensor *leaf(mt_tensor *t, mt_dtype dtype, mt_layout_t layout, bool gr
 }
 
 static struct net as_leaves(struct net t, mt_dtype dtype, mt_layout_t layout) {
-    return (struct net){leaf(t.x, dtype, layout, true), leaf(t.skip, dtype, layout, true),
-                        leaf(t.w, dtype, layout, true), leaf(t.b, dtype, layout, true),
+    return (struct net){leaf(t.x, dtype, layout, true),   leaf(t.skip, dtype, layout, true),
+                        leaf(t.w, dtype, layout, true),   leaf(t.b, dtype, layout, true),
                         leaf(t.rm, dtype, layout, false), leaf(t.rv, dtype, layout, false)};
 }
 
@@ -64,7 +76,8 @@ static void equals_float64(void **state) {
     for (int i = 0; i < SHAPES * WAYS; i++) {
         int way = i % WAYS, n;
         mt_scope *s = mt_scope_begin("norm");
-        struct net t = draw(shapes[i / WAYS], way, 0), a = as_leaves(t, MT_F64, MT_NCHW), b = as_leaves(t, MT_F32, MT_NHWC);
+        struct net t = draw(shapes[i / WAYS], way, 0), a = as_leaves(t, MT_F64, MT_NCHW),
+                   b = as_leaves(t, MT_F32, MT_NHWC);
         mt_tensor *y = run(a, way), *z = run(b, way), *weights = noise(shapes[i / WAYS]), *in[4], *want[4], *got[4];
         assert_true(rel_diff(z, y) < 1e-6);
         assert_true(rel_diff(b.rm, a.rm) < 1e-6);
@@ -74,7 +87,8 @@ static void equals_float64(void **state) {
         n = given(b, in);
         mt_tensor *loss = mt_sum(mt_mul(z, mt_cast(weights, MT_F32)), NULL, 0, false);
         assert_int_equal(mt_grad_of(loss, in, n, false, false, got), MI_OK);
-        for (int k = few(shapes[i / WAYS]) && way & 8 ? n : 0; k < n; k++) assert_true(rel_diff(got[k], want[k]) < 5e-6);
+        for (int k = few(shapes[i / WAYS]) && way & 8 ? n : 0; k < n; k++)
+            assert_true(rel_diff(got[k], want[k]) < 5e-6);
         ends_well(s);
     }
 }
@@ -145,7 +159,8 @@ static void same_bits_twice(void **state) {
         for (int k = 0; k < 2; k++) {
             struct net b = as_leaves(t, MT_F32, MT_NHWC);
             y[k] = run(b, way), n = given(b, in);
-            assert_int_equal(mt_grad_of(mt_sum(mt_mul(y[k], weights), NULL, 0, false), in, n, false, false, g[k]), MI_OK);
+            assert_int_equal(mt_grad_of(mt_sum(mt_mul(y[k], weights), NULL, 0, false), in, n, false, false, g[k]),
+                             MI_OK);
         }
         assert_true(mt_hash(y[0]) == mt_hash(y[1]));
         for (int k = 0; k < n; k++) assert_true(mt_hash(g[0][k]) == mt_hash(g[1][k]));
@@ -177,7 +192,8 @@ static void shortcuts_must_fit(void **state) {
 
 /* ---- PReLU ---------------------------------------------------------------------------------------------------- */
 /* Results and first gradients to `first`, gradients of the square of dx to `again`. */
-static void prelu_gradients(mt_tensor *x, mt_tensor *slope, mt_tensor *weights, mt_tensor *first[3], mt_tensor *again[2]) {
+static void prelu_gradients(mt_tensor *x, mt_tensor *slope, mt_tensor *weights, mt_tensor *first[3],
+                            mt_tensor *again[2]) {
     mt_tensor *in[2] = {x, slope}, *dx = NULL;
     first[0] = mt_prelu(x, slope);
     mt_tensor *loss = mt_sum(mt_mul(first[0], weights), NULL, 0, false);
@@ -191,11 +207,12 @@ static void prelu_equals_float64(void **state) {
     (void)state;
     for (int i = 0; i < SHAPES; i++) {
         mt_scope *s = mt_scope_begin("prelu");
-        mt_tensor *x = noise(shapes[i]), *slope = mt_randn(MT_SHAPE(shapes[i].c), F64, rng), *weights = noise(shapes[i]);
+        mt_tensor *x = noise(shapes[i]), *slope = mt_randn(MT_SHAPE(shapes[i].c), F64, rng),
+                  *weights = noise(shapes[i]);
         mt_tensor *want[3], *got[3], *want2[2], *got2[2];
         prelu_gradients(leaf(x, MT_F64, MT_NCHW, true), leaf(slope, MT_F64, MT_NCHW, true), weights, want, want2);
-        prelu_gradients(leaf(x, MT_F32, MT_NHWC, true), leaf(slope, MT_F32, MT_NCHW, true), mt_cast(weights, MT_F32), got,
-                        got2);
+        prelu_gradients(leaf(x, MT_F32, MT_NHWC, true), leaf(slope, MT_F32, MT_NCHW, true), mt_cast(weights, MT_F32),
+                        got, got2);
         for (int k = 0; k < 3; k++) assert_true(rel_diff(got[k], want[k]) < 1e-6);
         for (int k = 0; k < 2; k++) assert_true(rel_diff(got2[k], want2[k]) < 2e-6);
         ends_well(s);
@@ -205,7 +222,8 @@ static void prelu_equals_float64(void **state) {
 static void prelu_takes_the_kernel(void **state) {
     (void)state;
     mt_scope *s = mt_scope_begin("taken");
-    mt_tensor *x = mt_contig(mt_cast(noise(shapes[3]), MT_F32), MT_NHWC), *own = mt_zeros(MT_SHAPE(4, 65, 9, 8), F32_NHWC);
+    mt_tensor *x = mt_contig(mt_cast(noise(shapes[3]), MT_F32), MT_NHWC),
+              *own = mt_zeros(MT_SHAPE(4, 65, 9, 8), F32_NHWC);
     mt_tensor *slope = mt_cast(mt_randn(MT_SHAPE(65), F64, rng), MT_F32);
     ((float *)mt_data(x))[7] = NAN;
     prelu_apply(mt_data(x), mt_data(slope), 4 * 9 * 8, 65, mt_data(own));
