@@ -4,7 +4,8 @@
  * used as it is.  Otherwise the work is begun on the side for a few timed steps (a trial: own networks, no checkpoint,
  * thrown away) and the number of epochs or steps is set so that the stage takes its share of the time left.  Which
  * setting that is follows from its unit: the first whole number in "steps", else in "epochs", above zero; those that a
- * prior depends on belong to the prior, the others to the attack.
+ * prior depends on belong to the prior, the others to the attack.  Where not even one epoch fits, X_steps, which was
+ * zero and left the length to X_epochs, takes over.
  *
  * What an earlier quick run made within about the same time for the same full settings and inputs is used again; the
  * workspace keeps a note of it in cache/quick/ under the fingerprint of the full settings.
@@ -19,12 +20,13 @@
 
 #define STEPS  10   /* timed in a trial: a GAN's generator steps are among them */
 #define SAFETY 0.85 /* of a share: tests, pictures and checkpoints take time, too */
+#define TRIAL  0.3  /* of a share: a trial that has taken as much ends, however few its steps */
 
 struct effort {
     char section[64]; /* "judge", "attack.NAME" */
-    const struct mi_setting *setting;
-    const struct mi_values *values; /* of the run's spec */
-    int64_t value;
+    const struct mi_setting *setting, *finer; /* finer: one in steps that may stand in for epochs; or NULL */
+    const struct mi_values *values;           /* of the run's spec */
+    int64_t value, now;                       /* the whole length; what the setting says before it is made smaller */
 };
 
 bool budget_quick(const struct engine *e) {
@@ -47,6 +49,16 @@ static const struct mi_setting *counted(const struct mi_values *v, const char *c
     return NULL;
 }
 
+/* The setting that counts in steps what this one counts in epochs and is zero for it: gan_steps of gan_epochs. */
+static const struct mi_setting *steps_for(const struct mi_values *v, const struct mi_setting *epochs) {
+    size_t stem = strlen(epochs->name) - strlen("epochs");
+    if (strlen(epochs->name) < strlen("epochs") || strcmp(epochs->name + stem, "epochs") != 0) return NULL;
+    for (const struct mi_setting *s = mi_values_settings(v); s && s->name; s++)
+        if (s->type == MI_INT && strncmp(s->name, epochs->name, stem) == 0 && strcmp(s->name + stem, "steps") == 0)
+            return mi_values_int(v, s->name) == 0 ? s : NULL;
+    return NULL;
+}
+
 /* What makes the stage long; false: nothing that could be shortened. */
 static bool effort_of(const struct engine *e, const struct stage *s, struct effort *f) {
     const struct mi_values *v;
@@ -64,12 +76,21 @@ static bool effort_of(const struct engine *e, const struct stage *s, struct effo
         snprintf(f->section, sizeof f->section, "attack.%.50s", s->desc->info.name);
         f->setting = counted(v, s->desc->prior_settings, prior, "steps");
         if (!f->setting) f->setting = counted(v, s->desc->prior_settings, prior, "epochs");
+        if (f->setting) f->finer = steps_for(v, f->setting);
     } else {
         return false;
     }
     f->values = v;
-    if (f->setting) f->value = mi_values_int(v, f->setting->name);
+    if (f->setting) f->value = f->now = mi_values_int(v, f->setting->name);
     return f->setting != NULL;
+}
+
+/* The same work counted in `steps` steps. */
+static struct effort in_steps(const struct effort *f, int64_t steps) {
+    struct effort g = *f;
+    g.setting = f->finer, g.finer = NULL;
+    g.value = steps, g.now = 0;
+    return g;
 }
 
 /* ---- decisions ------------------------------------------------------------------------------------------------- */
@@ -140,12 +161,22 @@ static double share(const struct engine *e, const struct stage *s) {
 
 /* ---- the trial ------------------------------------------------------------------------------------------------- */
 
+struct patience { double spent, may; };
+
+static bool long_enough(void *user, double seconds) {
+    struct patience *p = user;
+    p->spent += seconds;
+    return p->spent > p->may;
+}
+
 /* Runs the stage's own work for a few steps.  A trial never reaches the end of the work, so it leaves no product. */
 static enum mi_status try_steps(struct engine *e, struct stage *s, struct mi_trial *t) {
     /* The loop the setting counts the steps of; pseudo labels and public features before it are another matter. */
     static const char *const phase[ST_KINDS] = {
         [ST_TARGET] = "train", [ST_JUDGE] = "train", [ST_PRIOR] = "gan", [ST_ATTACK] = "invert"};
     t->phase = phase[s->kind];
+    struct patience p = {.may = TRIAL * share(e, s)};
+    t->after = long_enough, t->user = &p;
     char *folder = mi_path_join(e->run_dir, "trial");
     struct mi_ctx ctx = {.control = e->control,
                          .stage = s->id,
@@ -172,13 +203,16 @@ static char *note_path(const struct engine *e, const struct mi_fingerprint *full
     return path;
 }
 
-/* The number of an earlier run that had about as much time; 0 = none. */
-static int64_t earlier(const struct engine *e, const struct mi_fingerprint *full, double may) {
+/* The number of an earlier run that had about as much time, 0 = none, and the setting it is of, in *f. */
+static int64_t earlier(const struct engine *e, struct effort *f, const struct mi_fingerprint *full, double may) {
     char *path = note_path(e, full), *text = path && mi_exists(path) ? mi_read_file(path, 4096, NULL) : NULL;
     json_t *j = text ? json_loads(text, 0, NULL) : NULL;
     int64_t value = 0;
-    if (j && json_number_value(json_object_get(j, "seconds")) >= 0.5 * may)
+    if (j && json_number_value(json_object_get(j, "seconds")) >= 0.5 * may) {
         value = (int64_t)json_integer_value(json_object_get(j, "value"));
+        int64_t steps = (int64_t)json_integer_value(json_object_get(j, "steps"));
+        if (steps > 0 && f->finer) *f = in_steps(f, steps);
+    }
     json_decref(j);
     free(text);
     free(path);
@@ -186,49 +220,64 @@ static int64_t earlier(const struct engine *e, const struct mi_fingerprint *full
     return value;
 }
 
-static void keep_note(const struct engine *e, const struct mi_fingerprint *full, int64_t value, double may) {
-    char text[96], *path = note_path(e, full);
-    snprintf(text, sizeof text, "{\"value\": %lld, \"seconds\": %.3f}", (long long)value, may);
+/* steps: of the whole, if the number counts steps in place of epochs; else 0. */
+static void keep_note(const struct engine *e, const struct mi_fingerprint *full, int64_t value, int64_t steps,
+                      double may) {
+    char text[128], *path = note_path(e, full);
+    snprintf(text, sizeof text, "{\"value\": %lld, \"steps\": %lld, \"seconds\": %.3f}", (long long)value,
+             (long long)steps, may);
     if (!path || mi_write_file(path, text, strlen(text)) != MI_OK) mi_error_clear(); /* only a shortcut is lost */
     free(path);
 }
 
 /* Takes the earlier number if its product is there; else the full one is back in place. */
-static bool reuse(struct engine *e, struct stage *s, const struct effort *f, const struct mi_fingerprint *full,
-                  double may) {
-    int64_t value = earlier(e, full, may);
-    if (value < 1 || value > f->value) return false;
-    if (apply(f, value) == MI_OK && made(e, s) && remember(e, f, value) == MI_OK) {
-        mi_journal_log(e->journal, "info", "%s: an earlier quick run made it with %s.%s = %lld", s->id, f->section,
-                       f->setting->name, (long long)value);
+static bool reuse(struct engine *e, struct stage *s, struct effort f, const struct mi_fingerprint *full, double may) {
+    int64_t value = earlier(e, &f, full, may);
+    if (value < 1 || value > f.value) return false;
+    if (apply(&f, value) == MI_OK && made(e, s) && remember(e, &f, value) == MI_OK) {
+        mi_journal_log(e->journal, "info", "%s: an earlier quick run made it with %s.%s = %lld", s->id, f.section,
+                       f.setting->name, (long long)value);
         return true;
     }
-    if (apply(f, f->value) != MI_OK) mi_error_clear();
+    if (apply(&f, f.now) != MI_OK) mi_error_clear();
     return false;
+}
+
+/* What this run decided before it was resumed. */
+static const json_t *decided(const struct engine *e, struct effort *f) {
+    char key[128];
+    key_of(f, key);
+    const json_t *known = json_object_get(e->shortened, key);
+    if (known || !f->finer) return known;
+    struct effort g = in_steps(f, 0);
+    key_of(&g, key);
+    known = json_object_get(e->shortened, key);
+    if (known) *f = g;
+    return known;
 }
 
 enum mi_status budget_settle(struct engine *e, struct stage *s) {
     struct effort f;
-    char key[128];
     if (!budget_quick(e) || !effort_of(e, s, &f)) return MI_OK;
     MI_TRY(recall(e));
-    key_of(&f, key);
-    const json_t *known = json_object_get(e->shortened, key);
+    const json_t *known = decided(e, &f);
     if (known) return apply(&f, (int64_t)json_integer_value(json_object_get(known, "value")));
     if (made(e, s)) return MI_OK;
     struct mi_fingerprint full = s->fp;
-    if (reuse(e, s, &f, &full, share(e, s))) return MI_OK;
+    if (reuse(e, s, f, &full, share(e, s))) return MI_OK;
     struct mi_trial t = {.steps = STEPS};
     MI_TRY(try_steps(e, s, &t));
     if (mi_control_stop_wanted(e->control)) return MI_STOPPED;
     double whole = t.seconds * (double)t.total, may = share(e, s);
+    bool steps = f.finer && (double)f.value * may < whole;
+    if (steps) f = in_steps(&f, t.total);
     int64_t value = whole <= may ? f.value : (int64_t)((double)f.value * may / whole);
     if (value < 1) value = 1;
     if ((double)value < f.setting->min) value = (int64_t)f.setting->min;
-    mi_journal_log(e->journal, "info", "%s: %.0f s for all %lld %s, %.0f s may be used: %s = %lld", s->id, whole,
-                   (long long)f.value, f.setting->unit, may, key, (long long)value);
+    mi_journal_log(e->journal, "info", "%s: %.0f s for all %lld %s, %.0f s may be used: %s.%s = %lld", s->id, whole,
+                   (long long)f.value, f.setting->unit, may, f.section, f.setting->name, (long long)value);
     MI_TRY(remember(e, &f, value));
-    keep_note(e, &full, value, may);
+    keep_note(e, &full, value, steps ? f.value : 0, may);
     return apply(&f, value);
 }
 

@@ -53,22 +53,28 @@ check "the journal says so" grep -q '"t":"score".*"quick":true' "$MIDRE_WORKSPAC
 m check handed.safetensors --minutes 0.3 --plain $small $quick
 check "a second check finds judge and prior in the cache" test "$(grep -c 'taken from the cache' out)" -ge 3
 
+epochs="attack.gmi.gan_steps=0 attack.gmi.gan_epochs=100000 attack.gmi.gan_batch=2 run.seed=5"
+m check handed.safetensors --minutes 0.05 --plain $small $quick $epochs
+check "a prior of which no epoch fits is cut to steps" grep -q '"attack.gmi.gan_steps"' "$MIDRE_WORKSPACE/runs/0004/shortened.json"
+m check handed.safetensors --minutes 0.05 --plain $small $quick $epochs
+check "... which a second check finds" says "an earlier quick run made it with attack.gmi.gan_steps"
+
 # ---- shortened, stopped, resumed ---------------------------------------------------------------------------------------
 long="attack.gmi.iterations=1000000 run.checkpoint_every=0"
 m check handed.safetensors --minutes 0.2 --detach $small $quick $long
-for _ in $(seq 300); do grep -q '"stage":"attack.*"state":"start"' "$MIDRE_WORKSPACE/runs/0004/journal.jsonl" 2>/dev/null && break; sleep 0.1; done
+for _ in $(seq 300); do grep -q '"stage":"attack.*"state":"start"' "$MIDRE_WORKSPACE/runs/0006/journal.jsonl" 2>/dev/null && break; sleep 0.1; done
 sleep 1
-pid=$(tr -dc 0-9 <"$MIDRE_WORKSPACE/runs/0004/lock")
+pid=$(tr -dc 0-9 <"$MIDRE_WORKSPACE/runs/0006/lock")
 [ -n "$pid" ] && kill -9 "$pid"
-was=$(cat "$MIDRE_WORKSPACE/runs/0004/shortened.json" 2>/dev/null)
+was=$(cat "$MIDRE_WORKSPACE/runs/0006/shortened.json" 2>/dev/null)
 case $was in *attack.gmi.iterations*1000000*) ok "a million iterations are cut to the time" ;; *) not_ok "a million iterations are cut to the time" "$was" ;; esac
-( "$ENGINE_BIN" run "$MIDRE_WORKSPACE/runs/0004" >out 2>err ) &
+( "$ENGINE_BIN" run "$MIDRE_WORKSPACE/runs/0006" >out 2>err ) &
 engine=$!
 sleep 4
-"$MIDRE_BIN" stop 4 >out 2>err
+"$MIDRE_BIN" stop 6 >out 2>err
 wait $engine
-check "a resumed check keeps its decision" test "$(cat "$MIDRE_WORKSPACE/runs/0004/shortened.json")" = "$was"
-check "... and goes on from its checkpoint" grep -q 'continues at step' "$MIDRE_WORKSPACE/runs/0004/journal.jsonl"
+check "a resumed check keeps its decision" test "$(cat "$MIDRE_WORKSPACE/runs/0006/shortened.json")" = "$was"
+check "... and goes on from its checkpoint" grep -q 'continues at step' "$MIDRE_WORKSPACE/runs/0006/journal.jsonl"
 
 # ---- files written by PyTorch ------------------------------------------------------------------------------------------
 python=${PARITY_PYTHON:-/usr/bin/python3}
