@@ -161,22 +161,26 @@ static void count_batch(mt_tensor *count) {
     mt_drop(one);
 }
 
+static bool by_groups(const struct mi_bn *n) { return n->groups > 0 && !n->fixed; }
+
+/* relu: through a ReLU, after the shortcut if there is one. */
+static mt_tensor *batch_norm(const struct mi_bn *n, mt_tensor *x, mt_tensor *skip, bool train, bool relu) {
+    if (n->fixed) train = false;
+    if (train) count_batch(n->count);
+    if (relu) return mt_batch_norm_relu(x, skip, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps);
+    return mt_batch_norm(x, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps);
+}
+
 mt_tensor *mi_bn(const struct mi_bn *n, mt_tensor *x, bool train) {
     if (n->off) return mt_narrow(x, 0, 0, mt_size(x, 0)); /* a handle of its own: callers drop x */
-    if (n->fixed) train = false;
-    if (n->groups > 0 && !n->fixed) return told(MI_LAYER_BN, n, x, mt_group_norm(x, n->groups, n->g, n->b, n->eps));
-    if (train) count_batch(n->count);
-    return told(MI_LAYER_BN, n, x, mt_batch_norm(x, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps));
+    if (by_groups(n)) return told(MI_LAYER_BN, n, x, mt_group_norm(x, n->groups, n->g, n->b, n->eps));
+    return told(MI_LAYER_BN, n, x, batch_norm(n, x, MT_NONE, train, false));
 }
 
 mt_tensor *mi_bn_relu(const struct mi_bn *n, mt_tensor *x, mt_tensor *skip, double keep, bool train) {
-    bool plain = !n->off && !(n->groups > 0 && !n->fixed) && !watch; /* who watches wants BatchNorm's own result */
-    bool add = skip != MT_NONE;
-    if (plain && (!add || keep == 1.0)) {
-        if (n->fixed) train = false;
-        if (train) count_batch(n->count);
-        return mt_batch_norm_relu(x, add ? skip : MT_NONE, n->g, n->b, n->rm, n->rv, train, n->momentum, n->eps);
-    }
+    bool add = skip != MT_NONE, whole = !add || keep == 1.0;
+    if (whole && !n->off && !by_groups(n) && !watch) /* who watches wants BatchNorm's own result */
+        return batch_norm(n, x, skip, train, true);
     mt_tensor *y = n->off ? mt_clone(x) : mi_bn(n, x, train);
     /* In place is safe: no norm's backward needs its output. */
     if (add) mt_add_(y, skip, keep);

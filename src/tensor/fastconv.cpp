@@ -10,25 +10,22 @@
 
 #include <new>
 
+#include "src/tensor/fastnode.h"
 #include "src/tensor/winograd.h"
 
 using at::Tensor;
+using namespace fastnode;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 namespace {
 
-Tensor nhwc(const Tensor &t) { return t.contiguous(at::MemoryFormat::ChannelsLast); }
-
-/* Autograd functions take no undefined tensor: an empty one says "no bias". */
-Tensor none(const Tensor &like) { return at::empty({0}, like.options()); }
-
 /* The data gradient reads the same weight with its two channel axes swapped and the kernel turned. */
 Tensor turned(const Tensor &w) { return w.flip({2, 3}).transpose(0, 1); }
 
 Tensor conv_raw(const Tensor &x_any, const Tensor &w, const Tensor &b, bool rotate) {
-    Tensor x = nhwc(x_any), bias = b.numel() > 0 ? b.contiguous() : Tensor();
+    Tensor x = nhwc(x_any), bias = has(b) ? b.contiguous() : Tensor();
     int out = static_cast<int>(w.size(rotate ? 1 : 0)), in = static_cast<int>(w.size(rotate ? 0 : 1));
     TORCH_CHECK(x.size(1) == in, "convolution: the image has ", x.size(1), " channels, the weight wants ", in);
     Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options().memory_format(at::MemoryFormat::ChannelsLast));
@@ -116,7 +113,7 @@ bool fast_conv3x3_wanted(const Tensor &x, const Tensor &w) {
 }
 
 Tensor fast_conv3x3(const Tensor &x, const Tensor &w, const Tensor &b) {
-    return Conv::apply(x, w, b.defined() ? b : none(x));
+    return Conv::apply(x, w, given(b, x));
 }
 
 bool fast_conv5x5s2_wanted(const Tensor &x, const Tensor &w) {

@@ -10,66 +10,70 @@
 #include <vector>
 
 #include "src/tensor/bnorm.h"
+#include "src/tensor/fastnode.h"
 
 using at::Tensor;
+using namespace fastnode;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 namespace {
 
-Tensor nhwc(const Tensor &t) {
-    return t.contiguous(at::MemoryFormat::ChannelsLast);
-}
-/* Autograd functions take no undefined tensor: an empty one stands for it. */
-Tensor given(const Tensor &t, const Tensor &like) {
-    return t.defined() ? t : at::empty({0}, like.options());
-}
-bool has(const Tensor &t) {
-    return t.numel() > 0;
-}
 const float *floats(const Tensor &t) {
     return t.data_ptr<float>();
 }
-double at_or(const Tensor &t, int64_t i, double other) {
-    return has(t) ? static_cast<double>(floats(t)[i]) : other;
+float at_or(const Tensor &t, int64_t i, float other) {
+    return has(t) ? floats(t)[i] : other;
 }
 
-/* What forward and backward both need of the arithmetic: mean and 1/std [C] f64, scale and shift [C] f32. */
+/* What forward and backward both need of the arithmetic, from mean [C] f64 and 1/std [C] f32.  Scale and shift are
+ * rounded where libtorch's kernels round them, so that evaluation gives the same bits. */
 struct Line {
     Tensor scale, shift;
     bnorm n;
     Line(const Tensor &x, const Tensor &mean, const Tensor &inv, const Tensor &w, const Tensor &b, bool relu)
         : scale(at::empty({x.size(1)}, x.options())), shift(at::empty_like(scale)) {
-        const double *m = mean.data_ptr<double>(), *s = inv.data_ptr<double>();
+        const double *m = mean.data_ptr<double>();
         for (int64_t i = 0; i < x.size(1); i++) {
-            double a = s[i] * at_or(w, i, 1);
-            scale.data_ptr<float>()[i] = static_cast<float>(a);
-            shift.data_ptr<float>()[i] = static_cast<float>(at_or(b, i, 0) - m[i] * a);
+            float a = floats(inv)[i] * at_or(w, i, 1);
+            scale.data_ptr<float>()[i] = a;
+            shift.data_ptr<float>()[i] = std::fma(-static_cast<float>(m[i]), a, at_or(b, i, 0));
         }
         n = {static_cast<long>(x.numel() / x.size(1)), static_cast<int>(x.size(1)), floats(scale), floats(shift), relu};
     }
 };
 
-/* Mean and variance of this batch; the running ones follow (their variance is the unbiased one). */
-void batch_moments(const Tensor &x, double *mean, double *var, const Tensor &rm, const Tensor &rv, double momentum) {
+/* Mean and 1/std of this batch; the running moments follow (their variance is the unbiased one). */
+void batch_moments(const Tensor &x, const Tensor &mean, const Tensor &inv, const Tensor &rm, const Tensor &rv,
+                   double momentum, double eps) {
     long rows = static_cast<long>(x.numel() / x.size(1));
-    if (!bnorm_moments(floats(x), rows, static_cast<int>(x.size(1)), mean, var)) throw std::bad_alloc();
+    std::vector<double> var(static_cast<size_t>(x.size(1)));
+    double *m = mean.data_ptr<double>();
+    if (!bnorm_moments(floats(x), rows, static_cast<int>(x.size(1)), m, var.data())) throw std::bad_alloc();
     double unbiased = static_cast<double>(rows) / static_cast<double>(rows - 1);
     auto move = [&](const Tensor &t, const double *to, double times) {
         float *v = has(t) ? t.data_ptr<float>() : nullptr;
         for (int64_t i = 0; v && i < t.numel(); i++)
             v[i] = static_cast<float>((1 - momentum) * static_cast<double>(v[i]) + momentum * to[i] * times);
     };
-    move(rm, mean, 1);
-    move(rv, var, unbiased);
+    move(rm, m, 1);
+    move(rv, var.data(), unbiased);
+    for (size_t i = 0; i < var.size(); i++) inv.data_ptr<float>()[i] = static_cast<float>(1 / std::sqrt(var[i] + eps));
+}
+
+void running_moments(const Tensor &mean, const Tensor &inv, const Tensor &rm, const Tensor &rv, double eps) {
+    for (int64_t i = 0; i < mean.numel(); i++) {
+        mean.data_ptr<double>()[i] = static_cast<double>(floats(rm)[i]);
+        inv.data_ptr<float>()[i] = 1 / std::sqrt(floats(rv)[i] + static_cast<float>(eps));
+    }
 }
 
 /* The same arithmetic in libtorch's own functions, for a derivative of the derivative. */
 Tensor composed(const Tensor &x, const Tensor &w, const Tensor &b, const Tensor &skip, const Tensor &mean,
                 const Tensor &inv, bool train, bool relu, double eps) {
     auto row = [](const Tensor &t) { return t.reshape({1, -1, 1, 1}); };
-    Tensor m = row(mean.to(at::kFloat)), s = row(inv.to(at::kFloat));
+    Tensor m = row(mean.to(at::kFloat)), s = row(inv);
     if (train) {
         m = x.mean({0, 2, 3}, true);
         s = ((x - m).square().mean({0, 2, 3}, true) + eps).rsqrt();
@@ -88,13 +92,11 @@ struct BatchNorm : Function<BatchNorm> {
                           const Tensor &skip_any, const Tensor &rm, const Tensor &rv, bool train, bool relu,
                           double momentum, double eps) {
         Tensor x = nhwc(x_any), skip = has(skip_any) ? nhwc(skip_any) : skip_any;
-        Tensor mean = at::empty({x.size(1)}, x.options().dtype(at::kDouble)), inv = at::empty_like(mean);
-        double *m = mean.data_ptr<double>(), *s = inv.data_ptr<double>();
+        Tensor mean = at::empty({x.size(1)}, x.options().dtype(at::kDouble)), inv = at::empty({x.size(1)}, x.options());
         if (train)
-            batch_moments(x, m, s, rm, rv, momentum);
+            batch_moments(x, mean, inv, rm, rv, momentum, eps);
         else
-            for (int64_t i = 0; i < x.size(1); i++) m[i] = at_or(rm, i, 0), s[i] = at_or(rv, i, 1);
-        for (int64_t i = 0; i < x.size(1); i++) s[i] = 1 / std::sqrt(s[i] + eps);
+            running_moments(mean, inv, rm, rv, eps);
         Line line(x, mean, inv, w, b, relu);
         Tensor y = at::empty_like(x);
         bnorm_apply(&line.n, floats(x), has(skip) ? floats(skip) : nullptr, y.data_ptr<float>());
@@ -114,7 +116,8 @@ variable_list gradients(AutogradContext *ctx, const variable_list &saved, const 
     Tensor dy = nhwc(dy_any), x = saved[X], masked;
     Line line(x, saved[MEAN], saved[INV], saved[W], saved[B], relu);
     int64_t c = x.size(1), rows = line.n.rows;
-    const double *mean = saved[MEAN].data_ptr<double>(), *inv = saved[INV].data_ptr<double>();
+    const double *mean = saved[MEAN].data_ptr<double>();
+    const float *inv = floats(saved[INV]);
     bool by_result = has(saved[Y]), weights = ctx->needs_input_grad(W) || ctx->needs_input_grad(B);
     std::vector<double> sums(static_cast<size_t>(2 * c), 0.0);
     if (by_result) masked = at::empty_like(x);
@@ -130,12 +133,12 @@ variable_list gradients(AutogradContext *ctx, const variable_list &saved, const 
     float *a = k.data_ptr<float>(), *slope = a + c, *fixed = slope + c, *origin = fixed + c;
     for (int64_t i = 0; i < c; i++) {
         double sum = sums[static_cast<size_t>(i)], along = sums[static_cast<size_t>(c + i)];
-        double s = inv[i] * at_or(saved[W], i, 1), n = static_cast<double>(rows);
-        a[i] = static_cast<float>(s);
-        slope[i] = train ? static_cast<float>(-s * inv[i] * inv[i] * along / n) : 0;
+        double v = inv[i], s = line.n.scale[i], n = static_cast<double>(rows);
+        a[i] = line.n.scale[i];
+        slope[i] = train ? static_cast<float>(-s * v * v * along / n) : 0;
         fixed[i] = train ? static_cast<float>(-s * sum / n) : 0;
         origin[i] = static_cast<float>(mean[i]);
-        dw.data_ptr<float>()[i] = static_cast<float>(along * inv[i]);
+        dw.data_ptr<float>()[i] = static_cast<float>(along * v);
         db.data_ptr<float>()[i] = static_cast<float>(sum);
     }
     if (ctx->needs_input_grad(X)) {
@@ -172,12 +175,13 @@ variable_list BatchNorm::backward(AutogradContext *ctx, variable_list grads) {
 
 } // namespace
 
-bool fast_batch_norm_wanted(const Tensor &x, const Tensor &rm, const Tensor &rv, bool train) {
+bool fast_batch_norm_wanted(const Tensor &x, const Tensor &w, const Tensor &b, const Tensor &rm, const Tensor &rv,
+                            bool train) {
     if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || x.dim() != 4 || x.numel() == 0) return false;
     if (!x.is_contiguous(at::MemoryFormat::ChannelsLast) || (x.is_contiguous() && x.size(1) > 1)) return false;
-    auto plain = [&](const Tensor &t) { return t.defined() && t.scalar_type() == at::kFloat && t.is_contiguous(); };
-    if (train) return x.numel() / x.size(1) > 1 && rm.defined() == rv.defined() && (!rm.defined() || plain(rm));
-    return plain(rm) && plain(rv);
+    auto fits = [](const Tensor &t) { return !t.defined() || (t.scalar_type() == at::kFloat && t.is_contiguous()); };
+    if (!fits(w) || !fits(b) || !fits(rm) || !fits(rv) || rm.defined() != rv.defined()) return false;
+    return train ? x.numel() / x.size(1) > 1 : rm.defined();
 }
 
 Tensor fast_batch_norm(const Tensor &x, const Tensor &w, const Tensor &b, const Tensor &rm, const Tensor &rv,

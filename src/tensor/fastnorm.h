@@ -10,7 +10,8 @@ struct norm_how {
 };
 
 /* Can this image go through the kernels?  f32, CPU, channels_last, more than one value a channel. */
-bool fast_batch_norm_wanted(const at::Tensor &x, const at::Tensor &rm, const at::Tensor &rv, bool train);
+bool fast_batch_norm_wanted(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, const at::Tensor &rm,
+                            const at::Tensor &rv, bool train);
 /* y = BatchNorm(x) (+ skip), through a ReLU if how.relu; channels_last; differentiable any number of times.  w, b [C]
  * and skip [like x] may be undefined; rm, rv [C] move when how.train and may be undefined then. */
 at::Tensor fast_batch_norm(const at::Tensor &x, const at::Tensor &w, const at::Tensor &b, const at::Tensor &rm,

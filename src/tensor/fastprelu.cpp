@@ -6,18 +6,17 @@
 
 #include <new>
 
+#include "src/tensor/fastnode.h"
 #include "src/tensor/prelu.h"
 
 using at::Tensor;
+using namespace fastnode;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
 namespace {
 
-Tensor nhwc(const Tensor &t) {
-    return t.contiguous(at::MemoryFormat::ChannelsLast);
-}
 long rows(const Tensor &x) {
     return static_cast<long>(x.numel() / x.size(1));
 }

@@ -26,17 +26,22 @@ mt_tensor *mt_linear(mt_tensor *x, mt_tensor *w, mt_tensor *b) {
 
 static std::vector<int64_t> two(const int v[2]) { return {v[0], v[1]}; }
 
-/* MIDRE_KERNELS=libtorch keeps to libtorch's convolutions, BatchNorm and PReLU, to compare. */
-static bool own_kernels() {
-    static const bool libtorch = [] {
-        const char *whose = getenv("MIDRE_KERNELS");
-        return whose && strcmp(whose, "libtorch") == 0;
-    }();
-    return !libtorch;
+static bool env_says(const char *name, const char *value) {
+    const char *has = getenv(name);
+    return has && strcmp(has, value) == 0;
 }
 
-/* The Winograd kernels compute in f32 only. */
-static bool fast_conv_allowed() { return own_kernels() && !mt_autocast_on(); }
+/* The Winograd kernels compute in f32 only; MIDRE_CONV=direct keeps to libtorch's convolutions, to compare. */
+static bool fast_conv_allowed() {
+    static const bool direct = env_says("MIDRE_CONV", "direct");
+    return !direct && !mt_autocast_on();
+}
+
+/* MIDRE_NORM=libtorch keeps to libtorch's BatchNorm and PReLU, to compare. */
+static bool fast_norm_allowed() {
+    static const bool libtorch = env_says("MIDRE_NORM", "libtorch");
+    return !libtorch;
+}
 
 static Tensor conv2d(const Tensor &x, const Tensor &w, const Tensor &b, const mt_convp *p) {
     if (fast_conv_allowed() && p->groups == 1 && p->dil[0] == 1 && p->dil[1] == 1) {
@@ -145,7 +150,7 @@ static Tensor batch_norm(const Tensor &x, const Tensor &g, const Tensor &b, cons
                          const Tensor &skip, norm_how how) {
     if (skip.defined() && skip.sizes() != x.sizes()) refuse(MI_E_INTERNAL, "image and shortcut differ in shape");
     bool floats = !skip.defined() || skip.scalar_type() == at::kFloat;
-    if (own_kernels() && floats && fast_batch_norm_wanted(x, rm, rv, how.train))
+    if (fast_norm_allowed() && floats && fast_batch_norm_wanted(x, g, b, rm, rv, how.train))
         return fast_batch_norm(x, g, b, rm, rv, skip, how);
     Tensor y = as_layout(x, at::batch_norm(x, g, b, rm, rv, how.train, how.momentum, how.eps, true));
     /* In place is safe: BatchNorm's backward needs its input, not its output. */
@@ -237,7 +242,7 @@ mt_tensor *mt_prelu(mt_tensor *x, mt_tensor *slope) {
     if (!ok(__func__, x, slope)) return nullptr;
     return run(__func__, [&]() -> Tensor {
         const Tensor &v = x->t;
-        if (own_kernels() && fast_prelu_wanted(v, slope->t)) return fast_prelu(v, slope->t);
+        if (fast_norm_allowed() && fast_prelu_wanted(v, slope->t)) return fast_prelu(v, slope->t);
         Tensor s = slope->t.to(v.scalar_type());
         if (MT_TV >= 200 || v.dim() != 4) return at::prelu(v, s);
         return at::where(v > 0, v, v * s.view({1, -1, 1, 1})); /* 1.13's own kernel leaves channels_last */

@@ -2,7 +2,7 @@
 # PLG-MI against PyTorch: conditional GAN with spectral norms, losses, gradients, one optimiser step, random views,
 # inversion steps, on the same weights and numbers.  Needs a Python with torch ($PARITY_PYTHON, python3 or
 # /usr/bin/python3), else it is skipped.
-# MIDRE_KERNELS=libtorch: the CPU's own convolution kernels have a test of their own; here their rounding would flip a ReLU
+# MIDRE_CONV=direct: the CPU's own convolution kernels have a test of their own; here their rounding would flip a ReLU
 # now and then and hide a wrong formula behind a loose limit.  The seed is one whose numbers stay clear of such kinks.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
@@ -17,7 +17,7 @@ if [ -z "$python" ]; then
     echo "ok 1 - PLG-MI equals PyTorch # SKIP no python3 with torch"
     exit 0
 fi
-if ! MIDRE_KERNELS=libtorch "$tool" "$dir/out.safetensors" 2; then
+if ! MIDRE_CONV=direct "$tool" "$dir/out.safetensors" 2; then
     echo "not ok 1 - $tool writes its numbers"
     exit 1
 fi

@@ -403,7 +403,7 @@ int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     /* One image and a batch go different ways through the CPU's own convolution kernels (which have a test of their
      * own); their rounding would now and then flip a unit at its kink, and with it far more than rounding. */
-    setenv("MIDRE_KERNELS", "libtorch", 0);
+    setenv("MIDRE_CONV", "direct", 0);
     const struct CMUnitTest tests[] = {TEST(published_epsilons),
                                        TEST(moments_equal_their_integral),
                                        TEST(clipping_equals_a_loop_of_single_images),
