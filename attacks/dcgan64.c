@@ -23,10 +23,13 @@ static int stages_of(int size) {
     return n;
 }
 
+const int mi_dcgan_sizes[] = {32, 64, 128, 0};
+
 enum mi_status mi_dcgan_check_size(int size) {
-    if (size == 32 || size == 64 || size == 128) return MI_OK;
+    for (const int *s = mi_dcgan_sizes; *s; s++)
+        if (*s == size) return MI_OK;
     return mi_fail(MI_E_INPUT, "this attack's generator makes images of 32, 64 or 128 px, not %d; "
-                               "set data.size to one of them", size);
+                               "set attack.size to one of them", size);
 }
 
 /* ---- generator ------------------------------------------------------------------------------------------------ */

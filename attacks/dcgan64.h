@@ -28,7 +28,8 @@ struct mi_dcgan_d {
     mt_dtype precision;
 };
 
-/* MI_E_INPUT unless size is 32, 64 or 128. */
+extern const int mi_dcgan_sizes[]; /* 32, 64, 128, 0 */
+/* MI_E_INPUT unless size is one of them. */
 enum mi_status mi_dcgan_check_size(int size);
 /* Fresh weights from `seed`.  On failure nothing stays allocated. */
 enum mi_status mi_dcgan_g_open(struct mi_dcgan_g *g, int size, int width, int z_dim, mt_device dev, mt_dtype precision,

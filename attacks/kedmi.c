@@ -134,6 +134,7 @@ const struct mi_attack_desc mi_attack_kedmi = {
              .tags = "white-box 64px gan"},
     .access = MI_ACCESS_WHITE,
     .native_size = 64,
+    .sizes = mi_dcgan_sizes,
     .prior_uses_target = true,
     .prior = "kedmi",
     .prior_settings = mi_kedmi_prior_settings,

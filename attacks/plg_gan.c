@@ -17,8 +17,11 @@
 
 static const double BN_EPS = 1e-5, BN_MOMENTUM = 0.1, SN_EPS = 1e-12;
 
+const int mi_plg_sizes[] = {32, 64, 128, 0};
+
 static enum mi_status check_size(int size) {
-    if (size == 32 || size == 64 || size == 128) return MI_OK;
+    for (const int *s = mi_plg_sizes; *s; s++)
+        if (*s == size) return MI_OK;
     return mi_fail(MI_E_INPUT, "PLG-MI's GAN makes images of 32, 64 or 128 px, not %d", size);
 }
 

@@ -42,7 +42,8 @@ struct mi_plg_d {
     mt_dtype precision;
 };
 
-/* Sizes 32, 64, 128; else MI_E_INPUT.  Fresh weights from `seed`.  On failure nothing stays allocated. */
+extern const int mi_plg_sizes[]; /* 32, 64, 128, 0 */
+/* Sizes of that list; else MI_E_INPUT.  Fresh weights from `seed`.  On failure nothing stays allocated. */
 enum mi_status mi_plg_g_open(struct mi_plg_g *g, int size, int width, int z_dim, int classes, mt_device dev,
                              mt_dtype precision, uint64_t seed);
 enum mi_status mi_plg_d_open(struct mi_plg_d *d, int size, int width, int classes, mt_device dev, mt_dtype precision,

@@ -140,6 +140,7 @@ const struct mi_attack_desc mi_attack_plgmi = {
              .tags = "white-box 64px gan"},
     .access = MI_ACCESS_WHITE,
     .native_size = 64,
+    .sizes = mi_plg_sizes,
     .prior_uses_target = true,
     .prior = "plg",
     .prior_settings = mi_plg_prior_settings,

@@ -12,7 +12,7 @@ struct mi_attack_job {
     const struct mi_values *values;        /* [attack.NAME] */
     struct mi_oracle *oracle;              /* NULL while training a prior that does not use the target */
     const struct mi_pack_split *pub;       /* public images at `size` */
-    int size;                              /* side in px of images the attack makes */
+    int size;                              /* side in px of images the attack makes (oracle.h) */
     mt_archive *prior;                     /* invert: the trained prior, opened */
     mt_archive *students;                  /* invert: the distilled students, opened; NULL when it wants none */
     const int *labels; int n_labels;       /* identities to attack (class indices) */
@@ -28,6 +28,7 @@ struct mi_attack_desc {
     struct mi_entry info;
     enum mi_access access;
     int native_size;
+    const int *sizes;                      /* sides in px of images its prior can make, ends with 0; NULL = any */
     bool prior_uses_target;                /* prior depends on the target (KedMI): its fingerprint includes it */
     /* Version of the prior's algorithm; attacks that share one prior name the same `prior` ("gmi"). NULL = none. */
     const char *prior;

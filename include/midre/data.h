@@ -70,14 +70,15 @@ struct mi_dataset {
 /* Progress while packing: done of total; returning false stops (MI_STOPPED). */
 typedef bool (*mi_data_progress)(size_t done, size_t total, void *user);
 
-/* Opens the pack for (settings, size), building it first if needed (all cores, atomic). */
+/* Which lists of a dataset to pack: what a target or judge needs, or what an attacker has. */
+enum mi_data_part { MI_DATA_PRIVATE = 1, MI_DATA_PUBLIC = 2, MI_DATA_ALL = 3 };
+
+/* Opens the pack for (settings, size, part), building it first if needed (all cores, atomic).  The other lists stay
+ * empty.  Public alone works for datasets without private people, too ("flat"), with classes = 0; MI_E_INPUT where the
+ * dataset has nothing of the part. */
 enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
-                               const struct mi_values *v, uint64_t seed, int size, mi_data_progress fn, void *user);
-/* Only the public images of a dataset ([data] public = NAME); train and test stay empty. Works for datasets without
- * private people ("flat"), which mi_dataset_open refuses. */
-enum mi_status mi_dataset_open_public(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
-                                      const struct mi_values *v, uint64_t seed, int size, mi_data_progress fn,
-                                      void *user);
+                               const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
+                               mi_data_progress fn, void *user);
 void mi_dataset_close(struct mi_dataset *d);
 
 /* Order of a training epoch: a permutation of 0..n-1 that depends on (seed, epoch) only. Caller gives order[n]. */

@@ -17,6 +17,9 @@ int mi_oracle_classes(const struct mi_oracle *o);
 int mi_oracle_size(const struct mi_oracle *o);      /* input side in px */
 int mi_oracle_feature_width(const struct mi_oracle *o); /* of the penultimate features, white-box logits */
 int64_t mi_oracle_queries(const struct mi_oracle *o);
+/* Images are shown with this side from now on instead of the target's; the oracle resizes them (bilinear, half-pixel
+ * centres, antialiased downwards), and gradients reach the image as it was shown. */
+void mi_oracle_images(struct mi_oracle *o, int size);
 /* Counts into *tally (borrowed) from now on: the stage's count, which checkpoints keep across a resume. */
 void mi_oracle_tally(struct mi_oracle *o, double *tally);
 enum mi_access mi_oracle_access(const struct mi_oracle *o);

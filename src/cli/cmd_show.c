@@ -54,6 +54,11 @@ static enum mi_status print_scores(struct cli *c, const struct mi_run_view *v) {
     enum mi_status st = mi_table_filter(&t, "run", number);
     fputc('\n', stdout);
     if (st == MI_OK) st = mi_table_print(&t, MI_TABLE_TEXT, stdout, cli_width(stdout));
+    for (size_t i = 0; st == MI_OK && i < t.n; i++) {
+        const struct mi_row *r = &t.rows[i];
+        if (r->s.note && *r->s.note)
+            printf("Note on %s, %s, %s: %s.\n", r->s.attack, r->s.model, r->s.defense, r->s.note);
+    }
     mi_table_free(&t);
     return st;
 }

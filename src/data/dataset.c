@@ -117,18 +117,20 @@ static enum mi_status open_or_build(struct mi_dataset *d, const struct mi_worksp
     return st;
 }
 
-/* Leaves only the public list. */
-static void keep_public(struct mi_listing *l) {
+/* Leaves only the lists of the part. */
+static void keep(struct mi_listing *l, enum mi_data_part part) {
+    if (!(part & MI_DATA_PUBLIC)) l->n[MI_PUBLIC] = 0;
+    if (part & MI_DATA_PRIVATE) return;
     for (int s = MI_TRAIN; s <= MI_TEST; s++) l->n[s] = 0;
     for (int k = 0; k < l->classes; k++) free(l->class_names[k]);
     l->classes = 0;
 }
 
-static enum mi_status check_lists(const struct mi_dataset *d, const struct mi_listing *l, bool public_only) {
-    if (public_only && !l->n[MI_PUBLIC])
+static enum mi_status check_lists(const struct mi_dataset *d, const struct mi_listing *l, enum mi_data_part part) {
+    if (part == MI_DATA_PUBLIC && !l->n[MI_PUBLIC])
         return mi_fail(MI_E_INPUT, "dataset %s has no public images; choose another for [data] public",
                        d->desc->info.name);
-    if (!public_only && (l->classes < 2 || !l->n[MI_TRAIN] || !l->n[MI_TEST]))
+    if (part != MI_DATA_PUBLIC && (l->classes < 2 || !l->n[MI_TRAIN] || !l->n[MI_TEST]))
         return mi_fail(MI_E_INPUT,
                        "dataset %s gives %d private people, %zu training and %zu test images; at least 2 people with "
                        "both are needed%s",
@@ -137,9 +139,11 @@ static enum mi_status check_lists(const struct mi_dataset *d, const struct mi_li
     return MI_OK;
 }
 
-static enum mi_status open_dataset(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
-                                   const struct mi_values *v, uint64_t seed, int size, bool public_only,
-                                   mi_data_progress fn, void *user) {
+enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
+                               const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
+                               mi_data_progress fn, void *user) {
+    static const char *const words[] = {
+        [MI_DATA_PRIVATE] = "private", [MI_DATA_PUBLIC] = "public", [MI_DATA_ALL] = "all"};
     memset(d, 0, sizeof *d);
     if (size < 8 || size > 1024) return mi_fail(MI_E_INPUT, "image size %d px is outside 8..1024", size);
     d->desc = mi_data_find(name);
@@ -150,24 +154,13 @@ static enum mi_status open_dataset(struct mi_dataset *d, const struct mi_workspa
     struct mi_listing l;
     memset(&l, 0, sizeof l);
     enum mi_status st = d->desc->list(v, seed, &l);
-    if (st == MI_OK && public_only) keep_public(&l);
-    if (st == MI_OK) st = check_lists(d, &l, public_only);
-    if (st == MI_OK) st = fingerprint(d, v, &l, public_only ? "public" : "all");
+    if (st == MI_OK) st = check_lists(d, &l, part);
+    if (st == MI_OK) keep(&l, part);
+    if (st == MI_OK) st = fingerprint(d, v, &l, words[part]);
     if (st == MI_OK) st = open_or_build(d, ws, v, &l, fn, user);
     d->desc->close(&l);
     if (st != MI_OK) mi_dataset_close(d);
     return st;
-}
-
-enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
-                               const struct mi_values *v, uint64_t seed, int size, mi_data_progress fn, void *user) {
-    return open_dataset(d, ws, name, v, seed, size, false, fn, user);
-}
-
-enum mi_status mi_dataset_open_public(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
-                                      const struct mi_values *v, uint64_t seed, int size, mi_data_progress fn,
-                                      void *user) {
-    return open_dataset(d, ws, name, v, seed, size, true, fn, user);
 }
 
 void mi_dataset_close(struct mi_dataset *d) {

@@ -17,13 +17,13 @@ struct stage {
     char *id, *title;                              /* "target.quick.midre", "Target quick, midre" */
     size_t *cells, n_cells;                        /* indices into spec->cells that need it */
     size_t shown;                                  /* the one of them whose results are being shown */
-    struct stage *data, *pub;                      /* inputs, borrowed, NULL where the kind has none: packed images, */
+    struct stage *data, *pub;                      /* inputs, borrowed, NULL where the kind has none: images, */
     struct stage *target, *prior, *students, *judge, *attack; /* and products */
     const char *model, *defense;                   /* borrowed from the spec */
     const struct mi_attack_desc *desc;
     const char *dataset;      /* ST_DATA */
     int size;                 /* px of its images */
-    bool public_only;         /* ST_DATA: only public images */
+    unsigned part;            /* ST_DATA: MI_DATA_PRIVATE or MI_DATA_PUBLIC */
     struct mi_fingerprint fp; /* while planning from settings alone, exact once its inputs are done */
     /* results other stages use */
     struct mi_dataset images; /* ST_DATA, open when done */
@@ -99,6 +99,16 @@ enum mi_status classifier_identity(const struct engine *e, const struct stage *s
 enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *facts);
 /* The section that holds the stage's recipe. */
 const struct mi_values *classifier_section(const struct engine *e, const struct stage *s);
+
+/* ---- attacker.c: what an attacker's stage (prior, students, attack) is given ---- */
+struct attacker {
+    struct mi_attack_job job; /* without labels: those are the attack's own */
+    struct classifier target; /* behind the oracle; empty where the stage may not ask it */
+    double queries;           /* images shown to it; ctx->tally points here */
+};
+/* Whatever it returns, close it; not to be moved between. */
+enum mi_status attacker_open(const struct engine *e, const struct stage *s, struct mi_ctx *ctx, struct attacker *a);
+void attacker_close(struct attacker *a);
 
 /* ---- load.c: processor, memory and GPU once a second ---- */
 struct load *load_start(struct mi_journal *j, mt_device d);

@@ -13,6 +13,7 @@ struct mi_oracle {
     struct mi_model *target; /* borrowed */
     enum mi_access level;
     char *attack;
+    int shown; /* side of the images an attack shows */
     double own, *queries; /* points to own, or to the tally of the stage */
 };
 
@@ -33,7 +34,7 @@ struct mi_oracle *mi_oracle_new(struct mi_model *target, enum mi_access level, c
         free(name);
         return NULL;
     }
-    *o = (struct mi_oracle){.target = target, .level = level, .attack = name};
+    *o = (struct mi_oracle){.target = target, .level = level, .attack = name, .shown = target->size};
     o->queries = &o->own;
     target->train = false;
     mi_params_freeze(target->params, true);
@@ -50,6 +51,7 @@ int mi_oracle_classes(const struct mi_oracle *o) { return o->target->classes; }
 int mi_oracle_size(const struct mi_oracle *o) { return o->target->size; }
 int mi_oracle_feature_width(const struct mi_oracle *o) { return o->target->feature_width; }
 int64_t mi_oracle_queries(const struct mi_oracle *o) { return (int64_t)*o->queries; }
+void mi_oracle_images(struct mi_oracle *o, int size) { o->shown = size; }
 void mi_oracle_tally(struct mi_oracle *o, double *tally) { o->queries = tally; }
 enum mi_access mi_oracle_access(const struct mi_oracle *o) { return o->level; }
 
@@ -58,12 +60,13 @@ static enum mi_status ask(struct mi_oracle *o, enum mi_access need, mt_tensor *x
     if (need > o->level)
         return mi_fail(MI_E_INPUT, "attack %s may only see %s of the target, but asked for %s", o->attack,
                        level_word(o->level), level_word(need));
-    int size = o->target->size;
+    int size = o->target->size, shown = o->shown;
     if (!x) return mt_failed() ? mt_status() : mi_fail(MI_E_INTERNAL, "attack %s shows the target no image", o->attack);
-    if (mt_ndim(x) != 4 || mt_size(x, 1) != 3 || mt_size(x, 2) != size || mt_size(x, 3) != size)
-        return mi_fail(MI_E_INPUT, "attack %s shows the target %dx%d images but the target was trained at %dx%d; "
-                                   "run the attack at the target's size", o->attack, (int)mt_size(x, -1),
-                       (int)mt_size(x, -2), size, size);
+    if (mt_ndim(x) != 4 || mt_size(x, 1) != 3 || mt_size(x, 2) != shown || mt_size(x, 3) != shown)
+        return mi_fail(MI_E_INPUT, "attack %s shows the target %dx%d images where %dx%d were agreed on; attack.size "
+                                   "says what it makes", o->attack, (int)mt_size(x, -1), (int)mt_size(x, -2), shown,
+                       shown);
+    if (shown != size) x = mt_resize2d(x, size, size, MT_BILINEAR, false, shown > size);
     /* The tally is in every checkpoint, so a target with noise of its own answers a resumed attack as it would have. */
     if (!o->target->train) mi_model_reseed(o->target, "asked", (uint64_t)*o->queries);
     *o->queries += (double)mt_size(x, 0);

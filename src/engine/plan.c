@@ -138,13 +138,13 @@ fail:
     return NULL;
 }
 
-static struct stage *need_data(struct engine *e, const char *name, int size, bool public_only, size_t cell) {
-    struct stage d = {.kind = ST_DATA, .dataset = name, .size = size, .public_only = public_only};
+static struct stage *need_data(struct engine *e, const char *name, int size, unsigned part, size_t cell) {
+    struct stage d = {.kind = ST_DATA, .dataset = name, .size = size, .part = part};
     const struct mi_data_desc *desc = mi_data_find(name);
     if (!desc) return NULL;
     e->synthetic = e->synthetic || desc->synthetic;
-    d.id = mi_format("%s.%s.%d", public_only ? "public" : "data", name, size);
-    d.title = mi_format("%s %s, %d px", public_only ? "Public images" : "Images", name, size);
+    d.id = mi_format("%s.%s.%d", part == MI_DATA_PUBLIC ? "public" : "private", name, size);
+    d.title = mi_format("%s images %s, %d px", part == MI_DATA_PUBLIC ? "Public" : "Private", name, size);
     return need(e, d, cell);
 }
 
@@ -157,9 +157,24 @@ static enum mi_status check_size(const char *model, int size, const char *settin
                    d->max_size, d->size_step > 0 ? d->size_step : 1);
 }
 
+/* Side of the images an attack makes: [attack] size, else the target's; 0 and a failure where its prior cannot. */
+static int attack_size(const struct engine *e, const struct mi_attack_desc *a, int target) {
+    int own = (int)mi_values_int(e->spec->section[MI_SEC_ATTACK], "size"), size = own > 0 ? own : target;
+    char list[128] = "";
+    for (const int *s = a->sizes; s && *s; s++) {
+        if (*s == size) return size;
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof list - n, "%s%d", n ? ", " : "", *s);
+    }
+    if (!a->sizes) return size;
+    mi_fail(MI_E_INPUT, "%s = %d: %s makes images of %s px; set attack.size to one of them, and a target of another "
+                        "size is shown them resized", own > 0 ? "attack.size" : "data.size", size, a->info.name, list);
+    return 0;
+}
+
 static struct stage *need_prior(struct engine *e, const struct stage *attack, size_t cell) {
     const struct mi_attack_desc *a = attack->desc;
-    struct stage p = {.kind = ST_PRIOR, .data = attack->data, .pub = attack->pub, .size = attack->size, .desc = a};
+    struct stage p = {.kind = ST_PRIOR, .pub = attack->pub, .size = attack->size, .desc = a};
     if (a->prior_uses_target) {
         p.target = attack->target;
         p.id = mi_format("prior.%s.%s.%s", a->prior, p.target->model, p.target->defense);
@@ -174,7 +189,7 @@ static struct stage *need_prior(struct engine *e, const struct stage *attack, si
 /* Shared by the attacks on one target that distil in the same way. */
 static struct stage *need_students(struct engine *e, const struct stage *attack, size_t cell) {
     const struct stage *t = attack->target;
-    struct stage d = {.kind = ST_STUDENTS, .data = attack->data, .pub = attack->pub, .size = attack->size};
+    struct stage d = {.kind = ST_STUDENTS, .pub = attack->pub, .size = attack->size};
     d.desc = attack->desc;
     d.target = attack->target;
     d.id = mi_format("students.%s.%s.%s", d.desc->students, t->model, t->defense);
@@ -196,7 +211,7 @@ static struct stage *need_judge(struct engine *e, size_t cell) {
     if (size == 0) size = m->native_size;
     if (check_size(m->info.name, size, "judge.size") != MI_OK) return NULL;
     struct stage j = {.kind = ST_JUDGE, .model = m->info.name, .defense = "none", .size = size};
-    j.data = need_data(e, mi_values_text(e->spec->section[MI_SEC_DATA], "name"), size, false, cell);
+    j.data = need_data(e, mi_values_text(e->spec->section[MI_SEC_DATA], "name"), size, MI_DATA_PRIVATE, cell);
     if (!j.data) return NULL;
     j.id = mi_format("judge.%s.%d", j.model, size);
     j.title = mi_format("Judge %s, %d px", j.model, size);
@@ -208,16 +223,16 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     const struct mi_cell *c = &e->spec->cells[i];
     const struct mi_values *data = e->spec->section[MI_SEC_DATA];
     const char *public_name = mi_values_text(data, "public");
-    int size = (int)mi_values_int(data, "size");
+    int size = (int)mi_values_int(data, "size"), made = 0;
     const struct mi_attack_desc *attack = mi_attack_find(c->attack);
-    if (!attack) return mi_error_status();
+    if (!attack || (made = attack_size(e, attack, size)) == 0) return mi_error_status();
     MI_TRY(check_size(c->model, size, "data.size"));
     struct stage t = {.kind = ST_TARGET, .model = c->model, .defense = c->defense, .size = size};
-    t.data = need_data(e, mi_values_text(data, "name"), size, false, i);
+    t.data = need_data(e, mi_values_text(data, "name"), size, MI_DATA_PRIVATE, i);
     t.id = mi_format("target.%s.%s", c->model, c->defense);
     t.title = mi_format("Target %s, %s", c->model, c->defense);
     struct stage a = {
-        .kind = ST_ATTACK, .model = c->model, .defense = c->defense, .size = size, .desc = attack, .data = t.data};
+        .kind = ST_ATTACK, .model = c->model, .defense = c->defense, .size = made, .desc = attack, .data = t.data};
     if (!t.data) {
         free(t.id);
         free(t.title);
@@ -225,7 +240,8 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     }
     a.target = need(e, t, i);
     if (!a.target) return mi_error_status();
-    if (*public_name && !(a.pub = need_data(e, public_name, size, true, i))) return mi_error_status();
+    if (!*public_name) public_name = mi_values_text(data, "name");
+    if (!(a.pub = need_data(e, public_name, made, MI_DATA_PUBLIC, i))) return mi_error_status();
     if (attack->prior && !(a.prior = need_prior(e, &a, i))) return mi_error_status();
     if (wants_students(e, attack) && !(a.students = need_students(e, &a, i))) return mi_error_status();
     a.id = mi_format("attack.%s.%s.%s", c->model, c->defense, c->attack);

@@ -105,7 +105,8 @@ static enum mi_status preview(const struct request *q, const struct mi_workspace
     MI_TRY(mi_train_recipe_read(spec->section[MI_SEC_TARGET], &r));
     MI_TRY(mi_defenses_open(&ds, defense, spec));
     struct mi_model *m = NULL;
-    enum mi_status st = mi_dataset_open(&d, ws, name, dv, seed, (int)mi_values_int(data, "size"), progress, NULL);
+    enum mi_status st = mi_dataset_open(&d, ws, name, dv, seed, (int)mi_values_int(data, "size"),
+                                       MI_DATA_PRIVATE, progress, NULL);
     if (st == MI_OK && !(m = mi_model_new(model, mv, d.classes, d.size, MT_CPU, seed))) st = mi_error_status();
     if (st == MI_OK) st = mi_defenses_prepare(&ds, m);
     if (st == MI_OK) printf("%s, %s: %s at %d px\n", defense, model, name, d.size);

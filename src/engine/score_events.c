@@ -130,19 +130,33 @@ static json_t *row_event(struct engine *e, struct stage *s, const json_t *score,
     return ev;
 }
 
-/* How the row came about where that is not the usual way: shortened, a batch in parts, few images. */
+/* What the attacker does who knows of the defense (setting "adaptive" of an attack); NULL: he does not. */
+static const char *adaptive_of(const struct engine *e, const struct stage *s) {
+    const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name);
+    for (const struct mi_setting *t = v ? mi_values_settings(v) : NULL; t && t->name; t++)
+        if (strcmp(t->name, "adaptive") == 0 && mi_values_choice(v, t->name) != 0) return mi_values_text(v, t->name);
+    return NULL;
+}
+
+/* How the row came about where that is not the usual way: shortened, another size, a batch in parts, few images. */
 static void add_note(const struct engine *e, const struct stage *s, json_t *ev, const json_t *target,
                      const json_t *score) {
-    char *note = budget_note(e, s), parts[64] = "";
+    char *shortened = budget_note(e, s), *text = NULL;
+    size_t size = 0;
     int n = int_of(target, "parts");
-    if (n > 1) snprintf(parts, sizeof parts, "target's batches in %d parts", n);
-    const char *few = json_is_true(json_object_get(score, "fid_few")) ? "FID of fewer images than features" : "";
-    const char *comma = *few && (*parts || (note && *note)) ? "; " : "";
-    char *all = note ? mi_format("%s%s%s%s%s", note, *note && *parts ? "; " : "", parts, comma, few) : NULL;
-    if (all && *all) json_object_set_new(ev, "note", json_string(all));
+    const char *adaptive = adaptive_of(e, s);
+    FILE *out = open_memstream(&text, &size);
     if (budget_quick(e)) json_object_set_new(ev, "quick", json_true());
-    free(all);
-    free(note);
+    if (out) {
+        if (shortened && *shortened) fprintf(out, "; %s", shortened);
+        if (adaptive) fprintf(out, "; the attacker knows the defense (adaptive = %s)", adaptive);
+        if (s->attack->size != s->size) fprintf(out, "; attacked with images of %d px", s->attack->size);
+        if (n > 1) fprintf(out, "; target's batches in %d parts", n);
+        if (json_is_true(json_object_get(score, "fid_few"))) fputs("; FID of fewer images than features", out);
+        if (fclose(out) == 0 && size > 0) json_object_set_new(ev, "note", json_string(text + 2));
+    }
+    free(text);
+    free(shortened);
 }
 
 /* The last word of a quick run, from its numbers alone. */

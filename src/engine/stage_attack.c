@@ -10,7 +10,7 @@
 
 static enum mi_status identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
     const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name);
-    static const char *const skip[] = {"name", NULL};
+    static const char *const skip[] = {"name", "size", NULL}; /* the stage's own size counts */
     if (!v) return mi_error_status();
     mi_hasher_text(h, "attack", s->desc->info.name);
     MI_TRY(plan_hash_settings(h, v, NULL));
@@ -46,7 +46,7 @@ static enum mi_status save(struct mi_ctx *ctx, mt_tensor *x, const struct mi_att
     return st;
 }
 
-static enum mi_status invert(struct engine *e, struct stage *s, struct mi_attack_job *job) {
+static enum mi_status invert(const struct stage *s, struct mi_attack_job *job) {
     struct mi_recon recon = {0};
     enum mi_status st = s->desc->invert(job, &recon);
     int64_t want = (int64_t)job->n_labels * job->restarts;
@@ -59,51 +59,23 @@ static enum mi_status invert(struct engine *e, struct stage *s, struct mi_attack
                      s->desc->info.name);
     if (st == MI_OK) st = save(job->ctx, recon.x, job);
     mt_free(recon.x);
-    (void)e;
     return st;
 }
 
 static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts) {
-    struct classifier target = {0};
-    double queries = 0;
-    ctx->tally = &queries;
-    const struct stage *images = s->pub ? s->pub : s->data;
+    struct attacker a;
     int *labels = NULL;
-    struct mi_attack_job job = {.ctx = ctx,
-                                .size = s->size,
-                                .pub = &images->images.split[MI_PUBLIC],
-                                .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name),
-                                .restarts = (int)mi_values_int(e->spec->section[MI_SEC_ATTACK], "restarts")};
-    enum mi_status st = choose_labels(e, s, &labels, &job.n_labels);
-    job.labels = labels;
-    if (st == MI_OK) st = classifier_open(e, s->target, &target);
-    if (st == MI_OK && s->prior) {
-        job.prior = graph_archive(e, s->prior, "prior.safetensors");
-        if (!job.prior) st = mi_error_status();
-    }
-    if (st == MI_OK && s->students) {
-        job.students = graph_archive(e, s->students, "students.safetensors");
-        if (!job.students) st = mi_error_status();
-    }
-    if (st == MI_OK) {
-        job.oracle = mi_oracle_new(target.model, s->desc->access, s->desc->info.name);
-        if (job.oracle)
-            mi_oracle_tally(job.oracle, &queries);
-        else
-            st = mi_error_status();
-    }
-    if (st == MI_OK) st = invert(e, s, &job);
+    enum mi_status st = attacker_open(e, s, ctx, &a);
+    if (st == MI_OK) st = choose_labels(e, s, &labels, &a.job.n_labels);
+    a.job.labels = labels;
+    if (st == MI_OK) st = invert(s, &a.job);
     if (st == MI_OK) {
         json_object_set_new(facts, "attack", json_string(s->desc->info.name));
-        json_object_set_new(facts, "identities", json_integer(job.n_labels));
-        json_object_set_new(facts, "restarts", json_integer(job.restarts));
-        json_object_set_new(facts, "queries", json_real(queries));
+        json_object_set_new(facts, "identities", json_integer(a.job.n_labels));
+        json_object_set_new(facts, "restarts", json_integer(a.job.restarts));
+        json_object_set_new(facts, "queries", json_real(a.queries));
     }
-    mi_oracle_free(job.oracle);
-    if (job.prior) mt_archive_close(job.prior);
-    if (job.students) mt_archive_close(job.students);
-    if (target.model) classifier_close(&target);
-    ctx->tally = NULL;
+    attacker_close(&a);
     free(labels);
     return st;
 }

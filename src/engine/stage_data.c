@@ -1,4 +1,5 @@
-/* src/engine/stage_data.c - the images of a dataset at one size, packed once and memory-mapped.
+/* src/engine/stage_data.c - the private or the public images of a dataset at one size, packed once and
+ * memory-mapped.
  *
  * Packs live in cache/packs and look after themselves, so this stage has no product of its own; its fingerprint, once
  * open, is the dataset's: settings, size and the list of files.  The images stay open until the run ends. */
@@ -7,7 +8,7 @@
 
 static enum mi_status identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
     mi_hasher_text(h, "dataset", s->dataset);
-    mi_hasher_int(h, "public", s->public_only);
+    mi_hasher_int(h, "part", s->part);
     mi_hasher_int(h, "seed", (int64_t)e->seed);
     /* Folders enter by name here; the exact fingerprint, made when the pack is open, covers the files. */
     mi_hasher_values(h, mi_spec_entry(e->spec, MI_KIND_DATA, s->dataset));
@@ -39,14 +40,16 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_DATA, s->dataset);
     if (!v) return mi_error_status();
     struct packing p = {ctx, mi_clock(), 0};
-    enum mi_status st = s->public_only
-                            ? mi_dataset_open_public(&s->images, &e->ws, s->dataset, v, e->seed, s->size, progress, &p)
-                            : mi_dataset_open(&s->images, &e->ws, s->dataset, v, e->seed, s->size, progress, &p);
+    enum mi_status st =
+        mi_dataset_open(&s->images, &e->ws, s->dataset, v, e->seed, s->size, s->part, progress, &p);
     if (st != MI_OK) return st;
     const struct mi_pack_split *sp = s->images.split;
     s->fp = s->images.fp;
-    mi_ctx_log(ctx, "info", "%s at %d px: %d identities, %zu private training, %zu test and %zu public images",
-               s->dataset, s->size, s->images.classes, sp[MI_TRAIN].n, sp[MI_TEST].n, sp[MI_PUBLIC].n);
+    if (s->part == MI_DATA_PUBLIC)
+        mi_ctx_log(ctx, "info", "%s at %d px: %zu public images", s->dataset, s->size, sp[MI_PUBLIC].n);
+    else
+        mi_ctx_log(ctx, "info", "%s at %d px: %d identities, %zu private training and %zu test images", s->dataset,
+                   s->size, s->images.classes, sp[MI_TRAIN].n, sp[MI_TEST].n);
     if (s->images.note) mi_ctx_log(ctx, "warn", "%s", s->images.note);
     return MI_OK;
 }

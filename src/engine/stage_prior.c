@@ -46,48 +46,29 @@ static enum mi_status take_given(struct mi_ctx *ctx, const char *given, const ch
     return copy_file(given, path);
 }
 
-static enum mi_status train(struct mi_attack_job *job, const struct stage *s, const char *path) {
+static enum mi_status train(struct engine *e, struct stage *s, struct mi_ctx *ctx, const char *path, double *queries) {
+    struct attacker a;
     mt_archive *out = mt_archive_create(path);
     if (!out) return mi_error_status();
-    enum mi_status st = s->desc->train_prior(job, out);
+    enum mi_status st = attacker_open(e, s, ctx, &a);
+    if (st == MI_OK) st = s->desc->train_prior(&a.job, out);
+    *queries = a.queries;
+    attacker_close(&a);
     if (st == MI_OK) return mt_archive_close(out);
     mt_archive_abort(out);
     return st;
 }
 
 static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts) {
-    struct classifier target = {0};
     double queries = 0;
-    struct mi_attack_job job = {
-        .ctx = ctx, .size = s->size, .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name)};
-    const struct stage *images = s->pub ? s->pub : s->data;
-    job.pub = &images->images.split[MI_PUBLIC];
-    if (job.pub->n == 0)
-        return mi_fail(MI_E_MISSING, "%s has no public images for the attacker; name some with [data] public",
-                       images->dataset);
-    ctx->tally = &queries;
     char *path = mi_product_work_file(ctx->product, "prior.safetensors");
-    enum mi_status st = path ? MI_OK : MI_E_NOMEM;
-    if (st == MI_OK && *given_file(e)) {
-        st = take_given(ctx, given_file(e), path);
-    } else if (st == MI_OK) {
-        if (s->target) st = classifier_open(e, s->target, &target);
-        if (st == MI_OK && s->target) {
-            job.oracle = mi_oracle_new(target.model, s->desc->access, s->desc->info.name);
-            if (job.oracle)
-                mi_oracle_tally(job.oracle, &queries);
-            else
-                st = mi_error_status();
-        }
-        if (st == MI_OK) st = train(&job, s, path);
-        mi_oracle_free(job.oracle);
-        if (target.model) classifier_close(&target);
-    }
+    if (!path) return MI_E_NOMEM;
+    enum mi_status st =
+        *given_file(e) ? take_given(ctx, given_file(e), path) : train(e, s, ctx, path, &queries);
     free(path);
-    ctx->tally = NULL;
     json_object_set_new(facts, "queries", json_real(queries));
     json_object_set_new(facts, "prior", json_string(s->desc->prior));
-    json_object_set_new(facts, "public_images", json_integer((json_int_t)job.pub->n));
+    json_object_set_new(facts, "public_images", json_integer((json_int_t)s->pub->images.split[MI_PUBLIC].n));
     return st;
 }
 

@@ -26,44 +26,20 @@ static enum mi_status identity(const struct engine *e, const struct stage *s, st
     return plan_hash_settings(h, v, others);
 }
 
-static enum mi_status train(struct mi_attack_job *job, const struct stage *s) {
-    char *path = mi_product_work_file(job->ctx->product, "students.safetensors");
+static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts) {
+    struct attacker a;
+    char *path = mi_product_work_file(ctx->product, "students.safetensors");
     mt_archive *out = path ? mt_archive_create(path) : NULL;
     free(path);
     if (!out) return mi_error_status();
-    enum mi_status st = s->desc->train_students(job, out);
+    enum mi_status st = attacker_open(e, s, ctx, &a);
+    if (st == MI_OK) st = s->desc->train_students(&a.job, out);
+    json_object_set_new(facts, "queries", json_real(a.queries));
+    json_object_set_new(facts, "students", json_string(s->desc->students));
+    json_object_set_new(facts, "public_images", json_integer((json_int_t)a.job.pub->n));
+    attacker_close(&a);
     if (st == MI_OK) return mt_archive_close(out);
     mt_archive_abort(out);
-    return st;
-}
-
-static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts) {
-    struct classifier target = {0};
-    double queries = 0;
-    const struct stage *images = s->pub ? s->pub : s->data;
-    struct mi_attack_job job = {.ctx = ctx,
-                                .size = s->size,
-                                .pub = &images->images.split[MI_PUBLIC],
-                                .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name)};
-    if (job.pub->n == 0)
-        return mi_fail(MI_E_MISSING, "%s has no public images for the attacker; name some with [data] public",
-                       images->dataset);
-    ctx->tally = &queries;
-    enum mi_status st = classifier_open(e, s->target, &target);
-    if (st == MI_OK) {
-        job.oracle = mi_oracle_new(target.model, s->desc->access, s->desc->info.name);
-        if (job.oracle)
-            mi_oracle_tally(job.oracle, &queries);
-        else
-            st = mi_error_status();
-    }
-    if (st == MI_OK) st = train(&job, s);
-    mi_oracle_free(job.oracle);
-    if (target.model) classifier_close(&target);
-    ctx->tally = NULL;
-    json_object_set_new(facts, "queries", json_real(queries));
-    json_object_set_new(facts, "students", json_string(s->desc->students));
-    json_object_set_new(facts, "public_images", json_integer((json_int_t)job.pub->n));
     return st;
 }
 

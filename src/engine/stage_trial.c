@@ -17,15 +17,6 @@ static enum mi_status train(struct engine *e, struct stage *s, struct mi_ctx *ct
     return st;
 }
 
-static enum mi_status open_oracle(const struct engine *e, const struct stage *s, struct classifier *target,
-                                  struct mi_attack_job *job, double *queries) {
-    MI_TRY(classifier_open(e, s->target, target));
-    job->oracle = mi_oracle_new(target->model, s->desc->access, s->desc->info.name);
-    if (!job->oracle) return mi_error_status();
-    mi_oracle_tally(job->oracle, queries);
-    return MI_OK;
-}
-
 static enum mi_status prior(const struct stage *s, struct mi_attack_job *job, const char *folder) {
     char *path = mi_path_join(folder, "prior.safetensors");
     mt_archive *out = path ? mt_archive_create(path) : NULL;
@@ -40,37 +31,21 @@ static enum mi_status invert(const struct engine *e, const struct stage *s, stru
     struct mi_recon recon = {0};
     int classes = s->data->images.classes, want = (int)mi_values_int(e->spec->section[MI_SEC_ATTACK], "identities");
     job->n_labels = want > 0 && want < classes ? want : classes;
-    job->restarts = (int)mi_values_int(e->spec->section[MI_SEC_ATTACK], "restarts");
     int *labels = mi_calloc((size_t)job->n_labels, sizeof *labels);
     if (!labels) return MI_E_NOMEM;
     for (int i = 0; i < job->n_labels; i++) labels[i] = i;
     job->labels = labels;
-    enum mi_status st = MI_OK;
-    if (s->prior && !(job->prior = graph_archive(e, s->prior, "prior.safetensors"))) st = mi_error_status();
-    if (st == MI_OK && s->students && !(job->students = graph_archive(e, s->students, "students.safetensors")))
-        st = mi_error_status();
-    if (st == MI_OK) st = s->desc->invert(job, &recon);
+    enum mi_status st = s->desc->invert(job, &recon);
     mt_free(recon.x);
-    if (job->prior) mt_archive_close(job->prior);
-    if (job->students) mt_archive_close(job->students);
     free(labels);
     return st;
 }
 
 enum mi_status stage_trial(struct engine *e, struct stage *s, struct mi_ctx *ctx, const char *folder) {
     if (s->kind == ST_TARGET || s->kind == ST_JUDGE) return train(e, s, ctx);
-    const struct stage *images = s->pub ? s->pub : s->data;
-    struct classifier target = {0};
-    double queries = 0;
-    struct mi_attack_job job = {.ctx = ctx,
-                                .size = s->size,
-                                .pub = &images->images.split[MI_PUBLIC],
-                                .values = mi_spec_entry(e->spec, MI_KIND_ATTACK, s->desc->info.name)};
-    ctx->tally = &queries;
-    enum mi_status st = s->target ? open_oracle(e, s, &target, &job, &queries) : MI_OK;
-    if (st == MI_OK) st = s->kind == ST_PRIOR ? prior(s, &job, folder) : invert(e, s, &job);
-    mi_oracle_free(job.oracle);
-    if (target.model) classifier_close(&target);
-    ctx->tally = NULL;
+    struct attacker a;
+    enum mi_status st = attacker_open(e, s, ctx, &a);
+    if (st == MI_OK) st = s->kind == ST_PRIOR ? prior(s, &a.job, folder) : invert(e, s, &a.job);
+    attacker_close(&a);
     return st;
 }

@@ -3,9 +3,9 @@
  * The engine runs as a child with its answer in a pipe: one JSON line, or a message and an exit code.  Everything in
  * the answer that came from the file is text or numbers already checked by the engine's readers.
  *
- * Settings of the check: one target, undefended as far as we know; every recognised setting of the architecture; the
- * attack on some twenty people with few restarts, and a time for all of it, to which the engine fits epochs and
- * iterations once it has timed some steps (budget.c). */
+ * Settings of the check: assets/check.ini (an attack of small networks), then one target, undefended as far as we know;
+ * every recognised setting of the architecture; some twenty people; and a time for all of it, to which the engine fits
+ * epochs and iterations once it has timed some steps (budget.c). */
 #include "midre/check.h"
 
 #include <errno.h>
@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "midre/assets.h"
 #include "midre/defaults.h"
 #include "midre/workspace.h"
 
@@ -26,7 +27,7 @@ extern char **environ;
 
 #define ANSWER_MAX  (1u << 20)
 #define PEOPLE      20 /* attacked at most */
-#define RESTARTS    3
+#define ATTACKED_AT 64 /* px at most, the published size of these attacks; a larger GAN takes longer than a check */
 #define ENTRIES_MAX 192
 
 void mi_check_facts_free(struct mi_check_facts *f) {
@@ -222,10 +223,14 @@ static void add_base(struct words *w, const struct mi_spec *base, const char *da
 
 struct mi_spec *mi_check_spec(const struct mi_check *c, const struct mi_check_facts *f) {
     struct words w = {.n = 0};
-    char *file = mi_path_resolve(NULL, c->file);
+    char *file = mi_path_resolve(NULL, c->file), *sized = mi_assets_path("check.ini");
     const char *slash = file ? strrchr(file, '/') : NULL, *key;
     json_t *value;
-    if (!file) return NULL;
+    if (!file || !sized) {
+        free(file);
+        free(sized);
+        return NULL;
+    }
     if (c->base && f->data) add_base(&w, c->base, f->data);
     add(&w, "run.name=check %s", slash ? slash + 1 : file);
     add(&w, "run.minutes=%g", c->minutes > 0 ? c->minutes : 5);
@@ -236,19 +241,20 @@ struct mi_spec *mi_check_spec(const struct mi_check *c, const struct mi_check_fa
     add(&w, "target.head_may_differ=%s", c->head_may_differ ? "yes" : "no");
     add(&w, "defense.name=none");
     add(&w, "attack.identities=%d", f->classes < PEOPLE ? f->classes : PEOPLE);
-    add(&w, "attack.restarts=%d", RESTARTS);
+    add(&w, "attack.size=%d", f->size >= ATTACKED_AT ? ATTACKED_AT : ATTACKED_AT / 2);
     json_object_foreach(f->settings, key, value) add(&w, "model.%s.%s=%s", f->model, key, json_string_value(value));
     for (size_t i = 0; i < c->n_words; i++) add(&w, "%s", c->words[i]);
     struct mi_spec *spec = NULL;
     if (w.full)
         mi_fail(MI_E_INPUT, "too many or too long settings for a check");
     else
-        spec = mi_spec_load(NULL, (const char *const *)w.item, w.n);
+        spec = mi_spec_load(sized, (const char *const *)w.item, w.n);
     if (spec && mi_defaults_apply(spec) != MI_OK) {
         mi_spec_free(spec);
         spec = NULL;
     }
     for (size_t i = 0; i < w.n; i++) free(w.item[i]);
     free(file);
+    free(sized);
     return spec;
 }

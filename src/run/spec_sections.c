@@ -36,7 +36,7 @@ static const struct mi_setting run_settings[] = {
 static const struct mi_setting data_settings[] = {
     {.name = "name", .type = MI_TEXT, .def = "synthfaces", .help = "Dataset whose private part is trained on"},
     {.name = "size", .type = MI_INT, .def = "64", .min = 16, .max = 512, .unit = "px",
-     .help = "Side of the target's inputs and of the reconstructions"},
+     .help = "Side of the target's inputs, and of the reconstructions unless attack.size says otherwise"},
     {.name = "public", .type = MI_TEXT, .def = "",
      .help = "Dataset whose public images the attacker has; empty means the public part of the same dataset"},
     MI_SETTING_END,
@@ -117,6 +117,8 @@ static const struct mi_setting attack_settings[] = {
      .help = "How many identities to attack, the first ones; 0 attacks all"},
     {.name = "restarts", .type = MI_INT, .def = "5", .min = 1, .max = 1000,
      .help = "Reconstructions per identity"},
+    {.name = "size", .type = MI_INT, .def = "0", .min = 0, .max = 512, .unit = "px", .later = true,
+     .help = "Side of the images the attack makes; the target is shown them at its own size. 0 = data.size"},
     MI_SETTING_END,
 };
 

@@ -51,6 +51,7 @@ const struct mi_column mi_columns[] = {
     {"protocol",    WHERE("Protocol"),  MI_COL_TEXT, S(protocol), .weight = -1},
     {"public_data", WHERE("Public"),    MI_COL_TEXT, R(public_data), .weight = -1},
     {"synthetic",   WHERE("Synthetic"), MI_COL_FLAG, S(synthetic), .weight = -1},
+    {"note",        WHERE("Note"),      MI_COL_TEXT, S(note), .weight = -1},
     {"source",      WHERE("Source"),    MI_COL_TEXT, R(source), .weight = 1},
     {.name = NULL},
 };

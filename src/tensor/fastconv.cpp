@@ -28,7 +28,8 @@ Tensor conv_raw(const Tensor &x_any, const Tensor &w, const Tensor &b, bool rota
     Tensor x = nhwc(x_any), bias = has(b) ? b.contiguous() : Tensor();
     int out = static_cast<int>(w.size(rotate ? 1 : 0)), in = static_cast<int>(w.size(rotate ? 0 : 1));
     TORCH_CHECK(x.size(1) == in, "convolution: the image has ", x.size(1), " channels, the weight wants ", in);
-    Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)}, x.options().memory_format(at::MemoryFormat::ChannelsLast));
+    Tensor y = at::empty({x.size(0), out, x.size(2), x.size(3)},
+                         x.options().memory_format(at::MemoryFormat::ChannelsLast));
     wino_weight ww = {w.data_ptr<float>(), w.stride(rotate ? 1 : 0), w.stride(rotate ? 0 : 1), w.stride(2), w.stride(3),
                       out, in, rotate};
     if (!wino_conv(x.data_ptr<float>(), &ww, bias.defined() ? bias.data_ptr<float>() : nullptr, y.data_ptr<float>(),

@@ -76,6 +76,22 @@ wait $engine
 check "a resumed check keeps its decision" test "$(cat "$MIDRE_WORKSPACE/runs/0006/shortened.json")" = "$was"
 check "... and goes on from its checkpoint" grep -q 'continues at step' "$MIDRE_WORKSPACE/runs/0006/journal.jsonl"
 
+# ---- a target of a size that the attack's GAN does not make ------------------------------------------------------------
+printf '[data]\nsize=96\n[target]\nepochs=1\nbatch=16\n[defense]\nname=none\n' >odd.ini
+m run odd.ini --plain run.threads=2 $small
+check "a size that an attack cannot make is refused before anything is trained: 3" test "$rc_" -eq 3
+check "... and what to set is said" complains "set attack.size"
+m run odd.ini --until target --plain run.threads=2 run.precision=fp32 run.device=cpu $small attack.size=64
+odd=$(grep -l '"size": *96' "$MIDRE_WORKSPACE"/cache/target/*/product.json | head -1)
+check "a target of 96 px" test -n "$odd"
+m check "$(dirname "$odd")/model.safetensors" --minutes 0.3 --plain $small $quick
+check "its check runs to the end" test "$rc_" -eq 0
+m show
+check "... and its row says at which size it was attacked" says "attacked with images of 64 px"
+journal=$(ls "$MIDRE_WORKSPACE"/runs/*/journal.jsonl | tail -1)
+check "... which the images have" grep -q '"kind":"recon".*"tile":64' "$journal"
+check "... while the row is of the target's size" grep -q '"t":"score".*"resolution":96' "$journal"
+
 # ---- files written by PyTorch ------------------------------------------------------------------------------------------
 python=${PARITY_PYTHON:-/usr/bin/python3}
 if "$python" -c 'import torch, torchvision' 2>/dev/null; then

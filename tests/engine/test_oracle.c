@@ -114,6 +114,36 @@ static void normalises_as_the_target_was_trained(void **state) {
     mi_oracle_free(o);
 }
 
+/* Agreed on another side, images are resized, both ways: a plain colour stays one, the gradient of its mean does too. */
+static void shows_images_of_an_agreed_size_resized(void **state) {
+    (void)state;
+    struct mi_oracle *o = mi_oracle_new(&toy->model, MI_ACCESS_WHITE, "w");
+    static const int sides[] = {4, 32};
+    for (int k = 0; k < 2; k++) {
+        int side = sides[k];
+        mi_oracle_images(o, side);
+        mt_scope *s = mt_scope_begin("test");
+        mt_tensor *x = images(1, side), *logits = NULL, *grad = NULL;
+        mt_requires_grad_(x, true);
+        assert_int_equal(mi_oracle_logits(o, images(1, 8), &logits, NULL), MI_E_INPUT); /* the target's own side */
+        mi_error_clear();
+        assert_int_equal(mi_oracle_logits(o, x, &logits, NULL), MI_OK);
+        assert_int_equal(toy->side, 8);
+        float v[4], g[3 * 32 * 32];
+        assert_int_equal(mt_read(logits, v, sizeof v, MT_F32, MT_NCHW), MI_OK);
+        assert_float_equal(v[0], 0.1, 1e-6);
+        assert_float_equal(v[3], 1.05, 1e-6);
+        mt_tensor *one = mt_sum(mt_select(logits, 1, 3), NULL, 0, false);
+        assert_int_equal(mt_grad_of(one, &x, 1, false, false, &grad), MI_OK);
+        assert_int_equal(mt_read(grad, g, 3 * side * side * (int64_t)sizeof *g, MT_F32, MT_NCHW), MI_OK);
+        double sum = 0;
+        for (int i = 0; i < side * side; i++) sum += g[side * side + i];
+        assert_float_equal(sum, 2, 1e-5);
+        assert_int_equal(mt_scope_end(s), MI_OK);
+    }
+    mi_oracle_free(o);
+}
+
 static void refuses_images_of_another_size(void **state) {
     (void)state;
     struct mi_oracle *o = mi_oracle_new(&toy->model, MI_ACCESS_WHITE, "w");
@@ -145,6 +175,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(black_access_sees_probabilities, setup, teardown),
         cmocka_unit_test_setup_teardown(white_access_gives_gradients_to_the_image_only, setup, teardown),
         cmocka_unit_test_setup_teardown(normalises_as_the_target_was_trained, setup, teardown),
+        cmocka_unit_test_setup_teardown(shows_images_of_an_agreed_size_resized, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_images_of_another_size, setup, teardown),
         cmocka_unit_test_setup_teardown(says_what_it_is, setup, teardown),
     };

@@ -16,6 +16,7 @@ struct toy {
     bool pixel;       /* features are one pixel instead of the mean */
     int fail_at;      /* the forward pass of this number (1-based) fails; 0 = never */
     int forwards;
+    int side;         /* of the images of the last forward pass, in px */
     bool saw_train;   /* some forward ran in training mode */
 };
 
@@ -23,6 +24,7 @@ static enum mi_status toy_forward(struct mi_model *m, mt_tensor *x, bool want_ta
     struct toy *t = m->net;
     (void)want_taps;
     t->saw_train |= m->train;
+    t->side = (int)mt_size(x, 2);
     if (++t->forwards == t->fail_at) return mi_fail(MI_E_DEVICE, "the toy model fails as asked");
     out->features = t->pixel ? mt_select(mt_select(x, 3, 1), 2, 0) : mt_mean(x, MT_DIMS(2, 3), false); /* [N,3] */
     out->logits = mi_linear(&t->head, out->features);

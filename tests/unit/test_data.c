@@ -197,7 +197,7 @@ static void folders_and_flat_pictures_work(void **state) {
     assert_ok(mi_values_set(v, "min_images", "4"));
     assert_ok(mi_values_set(v, "identities", "2"));
     struct mi_dataset d;
-    assert_ok(mi_dataset_open(&d, &p->ws, "folder", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "folder", v, 1, 8, MI_DATA_ALL, NULL, NULL));
     assert_string_equal(d.class_names[0], "a"); /* a: 4 photos, b: 6, c: 5, d: 3 */
     assert_string_equal(d.class_names[1], "b");
     assert_int_equal(d.split[MI_TRAIN].n, 3 + 5);
@@ -205,7 +205,7 @@ static void folders_and_flat_pictures_work(void **state) {
     assert_int_equal(d.split[MI_PUBLIC].n, 5 + 3);
     mi_dataset_close(&d);
     assert_ok(mi_values_set(v, "public_root", celeb_images));
-    assert_ok(mi_dataset_open(&d, &p->ws, "folder", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "folder", v, 1, 8, MI_DATA_ALL, NULL, NULL));
     assert_int_equal(d.split[MI_PUBLIC].n, 77);
     mi_dataset_close(&d);
     mi_values_free(v);
@@ -213,9 +213,9 @@ static void folders_and_flat_pictures_work(void **state) {
     v = mi_values_new("data.flat", mi_data_find("flat")->info.settings);
     assert_ok(mi_values_set(v, "root", root)); /* pictures one folder down */
     assert_ok(mi_values_set(v, "public_images", "7"));
-    assert_int_equal(mi_dataset_open(&d, &p->ws, "flat", v, 1, 8, NULL, NULL), MI_E_INPUT);
+    assert_int_equal(mi_dataset_open(&d, &p->ws, "flat", v, 1, 8, MI_DATA_ALL, NULL, NULL), MI_E_INPUT);
     assert_error(MI_E_INPUT, "[data] public");
-    assert_ok(mi_dataset_open_public(&d, &p->ws, "flat", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "flat", v, 1, 8, MI_DATA_PUBLIC, NULL, NULL));
     assert_int_equal(d.split[MI_PUBLIC].n, 7);
     assert_int_equal(d.split[MI_TRAIN].n, 0);
     assert_int_equal(d.classes, 0);

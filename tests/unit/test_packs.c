@@ -36,7 +36,7 @@ static void pack_holds_cropped_pixels_and_is_reused(void **state) {
     struct place *p = *state;
     struct mi_values *v = celeba_values(p);
     struct mi_dataset d;
-    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL));
     assert_int_equal(d.classes, 3);
     assert_int_equal(d.split[MI_TRAIN].n, 28);
     assert_int_equal(d.split[MI_TEST].n, 5);
@@ -52,12 +52,12 @@ static void pack_holds_cropped_pixels_and_is_reused(void **state) {
     struct pack_file before = find_pack(p);
     struct mi_fingerprint fp = d.fp;
     mi_dataset_close(&d);
-    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL));
     struct pack_file after = find_pack(p);
     assert_int_equal(before.st.st_ino, after.st.st_ino);
     assert_string_equal(fp.hex, d.fp.hex);
     mi_dataset_close(&d);
-    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 16, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 16, MI_DATA_ALL, NULL, NULL));
     assert_string_not_equal(fp.hex, d.fp.hex);
     mi_dataset_close(&d);
     free(before.path);
@@ -69,7 +69,7 @@ static void a_damaged_pack_is_rebuilt_and_said_so(void **state) {
     struct place *p = *state;
     struct mi_values *v = celeba_values(p);
     struct mi_dataset d;
-    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL));
     uint8_t first = d.split[MI_TRAIN].rgb[0];
     mi_dataset_close(&d);
     struct pack_file f = find_pack(p);
@@ -87,12 +87,12 @@ static void a_damaged_pack_is_rebuilt_and_said_so(void **state) {
             assert_int_equal(ftruncate(fileno(file), places[i] == -1 ? f.st.st_size - 1 : 0), 0);
         }
         fclose(file);
-        assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+        assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL));
         assert_non_null(d.note);
         if (!strstr(d.note, "rebuilt")) fail_msg("place %ld: note is \"%s\"", places[i], d.note);
         assert_int_equal(d.split[MI_TRAIN].rgb[0], first);
         mi_dataset_close(&d);
-        assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+        assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL));
         assert_null(strstr(d.note ? d.note : "", "rebuilt")); /* healed */
         mi_dataset_close(&d);
     }
@@ -109,7 +109,7 @@ static void undecodable_files_are_left_out_and_named(void **state) {
     assert_ok(mi_write_file(bad, "junk", 4));
     assert_ok(mi_write_file(bad2, "", 0));
     struct mi_dataset d;
-    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL));
     assert_int_equal(d.skipped, 2);
     assert_int_equal(d.split[MI_TRAIN].n, 27);
     assert_int_equal(d.split[MI_PUBLIC].n, 9);
@@ -125,7 +125,7 @@ static void undecodable_files_are_left_out_and_named(void **state) {
     /* A person with no photo left is an error, not a silent gap. */
     for (size_t i = 0; i < l.n[MI_TRAIN]; i++)
         if (l.items[MI_TRAIN][i].label == 1) assert_ok(mi_write_file(desc->file(&l, &l.items[MI_TRAIN][i]), "x", 1));
-    assert_int_equal(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL), MI_E_INPUT);
+    assert_int_equal(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL), MI_E_INPUT);
     assert_error(MI_E_INPUT, "no training image of 8 can be decoded");
     close_listing(&l);
     mi_values_free(v);
@@ -135,12 +135,12 @@ static void a_killed_builder_leaves_nothing_for_long(void **state) {
     struct place *p = *state;
     struct mi_values *v = celeba_values(p);
     struct mi_dataset d;
-    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL));
     mi_dataset_close(&d);
     struct pack_file f = find_pack(p);
     char *orphan = mi_format("%s.tmp.12345", f.path);
     assert_int_equal(rename(f.path, orphan), 0); /* as after kill -9 just before the rename */
-    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_ALL, NULL, NULL));
     mi_dataset_close(&d);
     struct pack_file after = find_pack(p);
     assert_int_equal(after.files, 1);
@@ -163,7 +163,7 @@ static void packing_can_be_stopped_and_leaves_nothing(void **state) {
     struct mi_values *v = mi_values_new("data.synthfaces", mi_data_find("synthfaces")->info.settings);
     struct mi_dataset d;
     int calls = 0;
-    assert_int_equal(mi_dataset_open(&d, &p->ws, "synthfaces", v, 1, 112, never, &calls), MI_STOPPED);
+    assert_int_equal(mi_dataset_open(&d, &p->ws, "synthfaces", v, 1, 112, MI_DATA_ALL, never, &calls), MI_STOPPED);
     assert_true(calls > 0);
     assert_int_equal(mi_error_status(), MI_OK);
     struct pack_file f = find_pack(p);
@@ -230,7 +230,7 @@ static void real_photographs_pack(void **state) {
     assert_ok(mi_values_set(v, "crop", "108@55,35"));
     assert_ok(mi_values_set(v, "public_images", "0"));
     struct mi_dataset d;
-    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 32, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 32, MI_DATA_ALL, NULL, NULL));
     assert_int_equal(d.classes, 100);
     assert_int_equal(d.skipped, 0);
     int per_class[100] = {0};

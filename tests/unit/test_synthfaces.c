@@ -149,13 +149,13 @@ static void packed_pixels_are_the_rendered_ones(void **state) {
     struct mi_dataset d, public_only;
     static uint8_t rgb[32 * 32 * 3];
     assert_ok(mi_workspace_open(&ws, dir));
-    assert_ok(mi_dataset_open(&d, &ws, "synthfaces", v, 1, 32, NULL, NULL));
+    assert_ok(mi_dataset_open(&d, &ws, "synthfaces", v, 1, 32, MI_DATA_ALL, NULL, NULL));
     for (int p = 0; p < 7; p++)
         for (int i = 0; i < 3; i++) {
             mi_synthface_render(1, 1000000u + (uint32_t)p, (uint32_t)i, 32, 0.6, rgb);
             assert_memory_equal(rgb, d.split[MI_PUBLIC].rgb + (p * 3 + i) * 3072, 3072);
         }
-    assert_ok(mi_dataset_open_public(&public_only, &ws, "synthfaces", v, 1, 32, NULL, NULL));
+    assert_ok(mi_dataset_open(&public_only, &ws, "synthfaces", v, 1, 32, MI_DATA_PUBLIC, NULL, NULL));
     assert_int_equal(public_only.split[MI_TRAIN].n, 0);
     assert_memory_equal(public_only.split[MI_PUBLIC].rgb, d.split[MI_PUBLIC].rgb, 21 * 3072);
     assert_string_not_equal(public_only.fp.hex, d.fp.hex);
