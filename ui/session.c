@@ -60,13 +60,10 @@ bool mi_ui_alive(const struct mi_ui *ui, int run) {
 
 /* The last line an engine that died wrote outside the journal: a crash report, the kernel's word. */
 static void read_last_words(struct mi_ui *ui) {
-    size_t n = 0;
-    char *path = mi_run_file(ui->ws, ui->run, "engine.log"), *text = path ? mi_read_file(path, 1u << 24, &n) : NULL;
-    while (text && n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' ')) text[--n] = 0;
-    const char *line = text ? strrchr(text, '\n') : NULL;
-    snprintf(ui->last_words, sizeof ui->last_words, "%s", line ? line + 1 : text ? text : "");
+    char *path = mi_run_file(ui->ws, ui->run, "engine.log"), *line = path ? mi_read_last_line(path, 1u << 24) : NULL;
+    snprintf(ui->last_words, sizeof ui->last_words, "%s", line ? line : "");
     mi_error_clear(); /* no log is no news */
-    free(text);
+    free(line);
     free(path);
 }
 

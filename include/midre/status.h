@@ -37,6 +37,8 @@ void mi_error_clear(void);
 
 /* The documented process exit code of a status (0 for MI_OK and MI_STOPPED). */
 int mi_exit_code(enum mi_status status);
+/* The other way, for a program of ours that failed (code not 0). */
+enum mi_status mi_status_of_exit(int code);
 
 /* `return` on failure, otherwise go on.  For functions with nothing to release. */
 #define MI_TRY(call)                                                                                                   \

@@ -75,6 +75,8 @@ char *mi_product_facts(const struct mi_product *p);
 enum mi_status mi_write_file(const char *path, const void *bytes, size_t n);
 /* Whole file, NUL-terminated, at most `limit` bytes (else MI_E_INPUT). NULL on failure; caller frees. */
 char *mi_read_file(const char *path, size_t limit, size_t *n);
+/* The last line of a text that is not blank, without its end; "" when there is none. NULL on failure; caller frees. */
+char *mi_read_last_line(const char *path, size_t limit);
 enum mi_status mi_make_dirs(const char *path);
 enum mi_status mi_remove_tree(const char *path);
 bool mi_exists(const char *path);

@@ -1,21 +1,19 @@
 /* src/cli/cmd_preview.c - `midre preview`: training photos as the network sees them under a defense.
  *
- * The photos are made by midre-engine, by the same code as in a training: it gets the resolved spec in a temporary
- * file, packs the images if need be, and writes a PNG.  Here that file is drawn where there is a terminal, and kept
- * where one was asked for (or where there is no terminal to draw on). */
+ * The photos are made by midre-engine, by the same code as in a training (midre/preview.h): it packs the images if need
+ * be, and writes a PNG; its output and its exit code are ours.  Here that file is drawn where there is a terminal, and
+ * kept where one was asked for (or where there is no terminal to draw on). */
 #include <errno.h>
-#include <spawn.h>
-#include <stdlib.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "commands.h"
 #include "midre/image.h"
+#include "midre/preview.h"
 
 #define ROWS_PER_TILE 5 /* text rows a photo gets on screen */
-
-extern char **environ;
 
 static const struct cli_option options[] = {
     {"defense", 0, "NAME", "Defense or composition to show, as in defense.name: midre, fe, midre+blur, none"},
@@ -27,43 +25,17 @@ static const struct cli_option options[] = {
     CLI_OPTION_END,
 };
 
-/* `midre-engine preview ...`, on this terminal; its output and its exit code are ours. */
-static enum mi_status run_engine(struct cli *c, char *const *args) {
-    char *path = mi_engine_path();
-    if (!path) return mi_error_status();
-    pid_t pid;
+/* Ctrl-C goes to both of us: it ends the engine, and this program stays to clear up behind it. */
+static enum mi_status wait_for(struct cli *c, struct mi_preview *p) {
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, old;
     int w = 0;
-    fflush(stdout);
-    int rc = posix_spawn(&pid, path, NULL, NULL, args, environ);
-    while (rc == 0 && waitpid(pid, &w, 0) < 0 && errno == EINTR) {
+    sigaction(SIGINT, &ignore, &old);
+    while (waitpid(p->pid, &w, 0) < 0 && errno == EINTR) {
     }
-    enum mi_status st = MI_OK;
-    if (rc != 0)
-        st = mi_fail(MI_E_MISSING, "cannot start %s: %s", path, strerror(rc));
-    else if (!WIFEXITED(w))
-        st = mi_fail(MI_E_INTERNAL, "the engine was killed by signal %d while making the preview", WTERMSIG(w));
-    else if (WEXITSTATUS(w)) /* it has said why */
-        c->exit_code = WEXITSTATUS(w), st = MI_STOPPED;
-    free(path);
-    return st;
-}
-
-static enum mi_status make(struct cli *c, const char *spec, const char *out) {
-    const char *words[16];
-    size_t n = 0;
-    words[n++] = "midre-engine";
-    words[n++] = "preview";
-    words[n++] = spec;
-    words[n++] = "--out";
-    words[n++] = out;
-    words[n++] = "--workspace";
-    words[n++] = c->ws.root;
-    if (cli_has(c, "rows")) words[n++] = "--rows", words[n++] = cli_value(c, "rows");
-    if (cli_has(c, "cols")) words[n++] = "--cols", words[n++] = cli_value(c, "cols");
-    words[n] = NULL;
-    char *args[16];
-    memcpy(args, words, sizeof args); /* posix_spawn takes char *, and writes nothing */
-    return run_engine(c, args);
+    sigaction(SIGINT, &old, NULL);
+    p->pid = 0;
+    c->exit_code = WIFEXITED(w) ? WEXITSTATUS(w) : WTERMSIG(w) == SIGINT ? 128 + SIGINT : 0;
+    return c->exit_code ? MI_STOPPED : mi_preview_outcome(p, w, NULL);
 }
 
 static enum mi_status show_file(struct cli *c, const char *path, const char *kept) {
@@ -95,32 +67,25 @@ static struct mi_spec *read_spec(struct cli *c) {
 }
 
 static enum mi_status preview(struct cli *c) {
-    long n = 0;
-    MI_TRY(cli_number(c, "rows", 1, 256, &n));
-    MI_TRY(cli_number(c, "cols", 2, 64, &n));
+    long rows = 0, cols = 0;
+    MI_TRY(cli_number(c, "rows", 1, 256, &rows));
+    MI_TRY(cli_number(c, "cols", 2, 64, &cols));
     MI_TRY(cli_workspace(c));
     struct mi_spec *spec = read_spec(c);
     if (!spec) return mi_error_status();
-    const char *tmp = getenv("TMPDIR"), *kept = cli_value(c, "output");
+    const char *kept = cli_value(c, "output");
     if (!kept && !isatty(STDOUT_FILENO) && !cli_has(c, "images")) kept = "preview.png";
-    char *dir = mi_format("%s/midre-preview-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    char *text = mi_spec_write(spec), *ini = NULL, *png = NULL;
-    enum mi_status st = dir && text ? MI_OK : mi_error_status();
-    bool made = st == MI_OK && mkdtemp(dir);
-    if (st == MI_OK && !made) st = mi_fail(MI_E_DISK, "cannot make a temporary folder %s: %s", dir, strerror(errno));
-    if (made) {
-        ini = mi_path_join(dir, "spec.ini");
-        png = mi_path_join(dir, "preview.png");
-        st = ini && png ? mi_write_file(ini, text, strlen(text)) : MI_E_NOMEM;
+    struct mi_preview p;
+    struct mi_preview_want want = {
+        .spec = spec, .workspace = c->ws.root, .out = kept, .rows = (int)rows, .cols = (int)cols};
+    fflush(stdout);
+    enum mi_status st = mi_preview_start(&p, &want);
+    if (st == MI_OK) {
+        st = wait_for(c, &p);
+        if (st == MI_OK) st = show_file(c, p.picture, kept);
+        mi_preview_close(&p);
     }
-    if (st == MI_OK) st = make(c, ini, kept ? kept : png);
-    if (st == MI_OK) st = show_file(c, kept ? kept : png, kept);
-    if (made) mi_remove_tree(dir);
     mi_spec_free(spec);
-    free(dir);
-    free(text);
-    free(ini);
-    free(png);
     return st;
 }
 

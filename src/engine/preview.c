@@ -1,8 +1,9 @@
 /* src/engine/preview.c - `midre-engine preview SPEC.ini`: training photos under a defense as one picture.
  *
- * `midre preview` starts it with a resolved spec and then draws the file.  The images come from the same pack as a
- * run's, the network is built as for training (defenses may refuse it), no device is used.  Rows are the first photos
- * of the first people; what the defense's settings come to is said on standard output. */
+ * `midre preview` and the Setup screen start it with a resolved spec and then draw the file.  The images come from the
+ * same pack as a run's, the network is built as for training (defenses may refuse it), no device is used.  Rows are the
+ * first photos of the first people; what the defense's settings come to is said on standard output. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,11 +50,30 @@ static enum mi_status read_request(int argc, char **argv, struct request *q) {
                                "[--rows N] [--cols N]");
 }
 
+/* A half made pack may be many gigabytes: whoever stops the preview lets the packer take it back first. */
+static volatile sig_atomic_t stop;
+
+static void on_stop(int number) {
+    stop = number;
+}
+
 static bool progress(size_t done, size_t total, void *user) {
     (void)user;
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "\rpacking images: %zu of %zu%s", done, total, done == total ? "\n" : "");
-    return true;
+    return stop == 0;
+}
+
+static enum mi_status open_data(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
+                                const struct mi_values *dv, uint64_t seed, int size) {
+    struct sigaction act = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, term, interrupt;
+    sigaction(SIGTERM, &act, &term);
+    sigaction(SIGINT, &act, &interrupt);
+    enum mi_status st = mi_dataset_open(d, ws, name, dv, seed, size, MI_DATA_PRIVATE, progress, NULL);
+    sigaction(SIGTERM, &term, NULL);
+    sigaction(SIGINT, &interrupt, NULL);
+    if (stop) raise(stop); /* ends this process as it would have at once */
+    return st;
 }
 
 /* The first photo of each person, then the second, ...; returns how many there are, at most `rows`. */
@@ -105,8 +125,7 @@ static enum mi_status preview(const struct request *q, const struct mi_workspace
     MI_TRY(mi_train_recipe_read(spec->section[MI_SEC_TARGET], &r));
     MI_TRY(mi_defenses_open(&ds, defense, spec));
     struct mi_model *m = NULL;
-    enum mi_status st = mi_dataset_open(&d, ws, name, dv, seed, (int)mi_values_int(data, "size"),
-                                       MI_DATA_PRIVATE, progress, NULL);
+    enum mi_status st = open_data(&d, ws, name, dv, seed, (int)mi_values_int(data, "size"));
     if (st == MI_OK && !(m = mi_model_new(model, mv, d.classes, d.size, MT_CPU, seed))) st = mi_error_status();
     if (st == MI_OK) st = mi_defenses_prepare(&ds, m);
     if (st == MI_OK) printf("%s, %s: %s at %d px\n", defense, model, name, d.size);

@@ -90,12 +90,6 @@ static char *ask(char *const argv[], int *code) {
     return text;
 }
 
-static enum mi_status status_of(int code) {
-    static const enum mi_status of[] = {
-        [2] = MI_E_USAGE, [3] = MI_E_INPUT, [4] = MI_E_MISSING, [5] = MI_E_DEVICE, [6] = MI_E_DISK};
-    return code >= 2 && code <= 6 ? of[code] : MI_E_INTERNAL;
-}
-
 static json_t *recognise(const struct mi_check *c) {
     char size[16], classes[16], *engine = mi_engine_path(), *file = mi_path_resolve(NULL, c->file);
     char *argv[12] = {engine, (char *)"recognise", file};
@@ -110,7 +104,7 @@ static json_t *recognise(const struct mi_check *c) {
     json_t *j = line ? json_loads(line, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
     if (text && !j) {
         text[strcspn(text, "\n")] = '\0';
-        if (*text) mi_fail(status_of(code), "%s", text);
+        if (*text) mi_fail(mi_status_of_exit(code), "%s", text);
         else mi_fail(MI_E_INTERNAL, "midre-engine broke down over %s (code %d): a defect of midre", c->file, code);
     }
     free(text);

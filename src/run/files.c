@@ -226,3 +226,13 @@ char *mi_read_file(const char *path, size_t limit, size_t *n) {
     if (fd >= 0) close(fd);
     return bytes;
 }
+
+char *mi_read_last_line(const char *path, size_t limit) {
+    size_t n = 0;
+    char *text = mi_read_file(path, limit, &n);
+    if (!text) return NULL;
+    while (n > 0 && strchr("\n\r ", text[n - 1])) text[--n] = '\0';
+    const char *line = strrchr(text, '\n');
+    if (line) memmove(text, line + 1, strlen(line)); /* with its NUL */
+    return text;
+}

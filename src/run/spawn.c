@@ -17,6 +17,7 @@
 
 #include "midre/workspace.h"
 #include "src/run/files_priv.h"
+#include "src/run/spawn_priv.h"
 
 extern char **environ;
 
@@ -66,15 +67,33 @@ static int prepare_attributes(posix_spawnattr_t *attr) {
     return rc ? rc : posix_spawnattr_setflags(attr, flags);
 }
 
-static int prepare_files(posix_spawn_file_actions_t *files, const char *log) {
+static int prepare_files(posix_spawn_file_actions_t *files, const char *out, const char *err) {
+    static const int how = O_WRONLY | O_CREAT | O_APPEND;
     int rc = posix_spawn_file_actions_addopen(files, 0, "/dev/null", O_RDONLY, 0);
-    if (rc == 0) rc = posix_spawn_file_actions_addopen(files, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0666);
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(files, 1, 2);
+    if (rc == 0) rc = posix_spawn_file_actions_addopen(files, 1, out, how, 0666);
+    if (rc == 0)
+        rc = err ? posix_spawn_file_actions_addopen(files, 2, err, how, 0666)
+                 : posix_spawn_file_actions_adddup2(files, 1, 2);
     if (rc == 0) rc = posix_spawn_file_actions_addclosefrom_np(files, 3);
     return rc;
 }
 
-static enum mi_status spawn(const char *engine, const char *log, char *const argv[], int *pid) {
+static enum mi_status started(int rc, pid_t child, const char *engine, int *pid) {
+    if (rc == 0) {
+        *pid = (int)child;
+        return MI_OK;
+    }
+    errno = rc;
+    return mi_fail_errno("start", engine);
+}
+
+enum mi_status mi_engine_spawn_here(const char *engine, char *const argv[], int *pid) {
+    pid_t child = 0;
+    int rc = posix_spawn(&child, engine, NULL, NULL, argv, environ);
+    return started(rc, child, engine, pid);
+}
+
+enum mi_status mi_engine_spawn(const char *engine, const char *out, const char *err, char *const argv[], int *pid) {
     posix_spawnattr_t attr;
     posix_spawn_file_actions_t files;
     if (posix_spawnattr_init(&attr) != 0) return mi_fail(MI_E_NOMEM, "cannot start the engine: out of memory");
@@ -84,16 +103,11 @@ static enum mi_status spawn(const char *engine, const char *log, char *const arg
     }
     pid_t child = 0;
     int rc = prepare_attributes(&attr);
-    if (rc == 0) rc = prepare_files(&files, log);
+    if (rc == 0) rc = prepare_files(&files, out, err);
     if (rc == 0) rc = posix_spawn(&child, engine, &files, &attr, argv, environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);
-    if (rc == 0) {
-        *pid = (int)child;
-        return MI_OK;
-    }
-    errno = rc;
-    return mi_fail_errno("start", engine);
+    return started(rc, child, engine, pid);
 }
 
 /* The word in runs/NNNN/until: the stage a run was asked to end after.  "" when there is no such file. */
@@ -135,7 +149,7 @@ enum mi_status mi_run_spawn(struct mi_workspace *ws, int number, int *pid) {
     }
     engine = mi_engine_path();
     char *argv[] = {engine, run, dir, until[0] ? until_option : NULL, until, NULL};
-    status = engine ? spawn(engine, log, argv, pid) : mi_error_status();
+    status = engine ? mi_engine_spawn(engine, log, NULL, argv, pid) : mi_error_status();
     /* The log's time says when the engine was started, also where an older log is gone on with; see cli/steer.c. */
     if (status == MI_OK) utimensat(AT_FDCWD, log, NULL, 0);
 out:

@@ -105,6 +105,12 @@ int mi_exit_code(enum mi_status status) {
     return 70;
 }
 
+enum mi_status mi_status_of_exit(int code) {
+    static const enum mi_status of[] = {
+        [2] = MI_E_USAGE, [3] = MI_E_INPUT, [4] = MI_E_MISSING, [5] = MI_E_DEVICE, [6] = MI_E_DISK};
+    return code >= 2 && code <= 6 ? of[code] : MI_E_INTERNAL;
+}
+
 void *mi_calloc(unsigned long count, unsigned long size) {
     /* calloc(0) may return NULL, which callers would read as "no memory". */
     void *p = calloc(count ? count : 1, size ? size : 1);

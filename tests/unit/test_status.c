@@ -61,6 +61,9 @@ static void exit_codes_are_the_documented_ones(void **state) {
     (void)state;
     static const int codes[] = {0, 0, 2, 3, 4, 5, 6, 70, 70};
     for (int s = MI_OK; s <= MI_E_INTERNAL; s++) assert_int_equal(mi_exit_code((enum mi_status)s), codes[s]);
+    for (int s = MI_E_USAGE; s <= MI_E_DISK; s++) assert_int_equal(mi_status_of_exit(codes[s]), s);
+    assert_int_equal(mi_status_of_exit(70), MI_E_INTERNAL);
+    assert_int_equal(mi_status_of_exit(-1), MI_E_INTERNAL);
 }
 
 /* The address sanitizer ends a program that asks for too much unless told that NULL is fine. */
