@@ -164,6 +164,7 @@ static struct entry *insert(struct mi_pics *p, const struct entry *id, const str
 static void encode(struct mi_pics *p, struct entry *e) {
     if (e->pic.bytes || e->broken) return;
     struct mi_picture_box box = {e->cols, e->rows, e->cell_w, e->cell_h, e->colours, p->light};
+    if (e->mode == MI_PIC_SIXEL) mi_picture_limit(p->probe, &box);
     if (mi_picture_encode(&e->img, e->mode, &box, &e->pic) != MI_OK) {
         snprintf(p->notice, sizeof p->notice, "%.120s", mi_error_text());
         mi_error_clear();

@@ -83,6 +83,12 @@ static enum mi_status fit(const struct mi_image *in, int w, int h, struct mi_ima
     return mi_image_resize(in, ow < 1 ? 1 : ow, oh < 1 ? 1 : oh, out);
 }
 
+void mi_picture_limit(const struct mi_probe *p, struct mi_picture_box *box) {
+    int cw = box->cell_w > 0 ? box->cell_w : 10, ch = box->cell_h > 0 ? box->cell_h : 20;
+    if (p->max_w > 0 && box->cols > p->max_w / cw) box->cols = p->max_w / cw;
+    if (p->max_h > 0 && box->rows > p->max_h / ch) box->rows = p->max_h / ch;
+}
+
 /* ---- sixel -------------------------------------------------------------------------------------------- */
 
 static int sixel_sink(char *data, int size, void *user) {

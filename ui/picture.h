@@ -23,7 +23,7 @@ struct mi_probe {
     bool background_known, background_light;
     bool utf8, truecolor; /* from the locale and the environment, not asked */
     int registers;        /* sixel colour registers, 0 unknown */
-    int max_w, max_h;     /* largest sixel picture in pixels, 0 unknown */
+    int max_w, max_h;     /* largest sixel picture in pixels, 0 unknown; a larger one is dropped without a trace */
     int area_w, area_h;   /* text area in pixels, 0 unknown */
     int cell_w, cell_h;   /* one cell in pixels; 10x20 assumed where nothing answers (cell_known false) */
     bool cell_known;
@@ -53,6 +53,8 @@ struct mi_picture_box {
     bool light;         /* light background: ASCII shades inverted */
 };
 
+/* Makes a sixel picture's room no larger than the terminal takes. */
+void mi_picture_limit(const struct mi_probe *p, struct mi_picture_box *box);
 /* Encodes `img` as large as fits the box.  Small pictures grow by whole factors, nearest neighbour, undithered, so
  * that their pixels stay honest; large ones are reduced with the antialiased filter. */
 enum mi_status mi_picture_encode(const struct mi_image *img, enum mi_picture_mode mode,

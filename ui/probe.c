@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define XTERM_MAX 1000 /* px a side of a picture, its default maxGraphicSize; asked, it answers like the text area */
+
 static long now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -115,6 +117,7 @@ bool mi_probe_feed(struct mi_probe *p, const char *seq, size_t n) {
         for (const char *c = text + 4; *c && *c != '\033' && *c != '\a' && k + 1 < sizeof p->name; c++)
             if ((unsigned char)*c >= 32 && (unsigned char)*c < 127) p->name[k++] = *c;
         p->name[k] = 0;
+        if (!strncmp(p->name, "XTerm(", 6)) p->max_w = p->max_h = XTERM_MAX;
         return true;
     }
     return false;

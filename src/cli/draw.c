@@ -30,6 +30,7 @@ enum mi_status cli_draw(const struct mi_image *img, const char *word, int rows) 
                                  .cell_w = p.cell_w > 0 ? p.cell_w : 10,
                                  .cell_h = p.cell_h > 0 ? p.cell_h : 20,
                                  .light = p.background_known && p.background_light};
+    if (mode == MI_PIC_SIXEL) mi_picture_limit(&p, &box);
     struct mi_picture pic = {0};
     MI_TRY(mi_picture_encode(img, mode, &box, &pic));
     fputc('\n', stdout);

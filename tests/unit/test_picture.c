@@ -169,6 +169,22 @@ static void answers_of_real_terminals(void **s) {
     assert_false(q.sixel);
 }
 
+static void pictures_are_no_larger_than_the_terminal_takes(void **s) {
+    (void)s;
+    struct mi_probe xterm = {0}, other = {0};
+    assert_true(feed(&xterm, "\033P>|XTerm(379)\033\\"));
+    assert_true(feed(&other, "\033P>|tmux 3.5\033\\"));
+    struct mi_picture_box wide = {.cols = 150, .rows = 40, .cell_w = 12, .cell_h = 24}, box = wide;
+    mi_picture_limit(&other, &box);
+    assert_memory_equal(&box, &wide, sizeof box);
+    mi_picture_limit(&xterm, &box);
+    assert_int_equal(box.cols, 83);
+    assert_int_equal(box.rows, 40);
+    box.rows = 50;
+    mi_picture_limit(&xterm, &box);
+    assert_int_equal(box.rows, 41);
+}
+
 static void rubbish_is_no_answer(void **s) {
     (void)s;
     struct mi_probe p = {0}, before = p;
@@ -215,6 +231,7 @@ int main(void) {
         cmocka_unit_test(half_blocks_carry_the_colours),
         cmocka_unit_test(ascii_is_brightness_and_nothing_else),
         cmocka_unit_test(answers_of_real_terminals),
+        cmocka_unit_test(pictures_are_no_larger_than_the_terminal_takes),
         cmocka_unit_test(rubbish_is_no_answer),
         cmocka_unit_test(the_best_mode_that_works_is_chosen),
     };
