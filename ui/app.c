@@ -35,7 +35,7 @@ static void interrupt(struct mi_ui *ui) {
     mi_ui_quit(ui);
 }
 
-static void next_images(struct mi_ui *ui) {
+void mi_ui_next_images(struct mi_ui *ui) {
     enum mi_picture_mode m = mi_pics_next_mode(ui->pics, ui->theme.colours);
     mi_pics_set_mode(ui->pics, m);
     mi_ui_say(ui, "images: %s", mi_picture_mode_name(m));
@@ -65,7 +65,7 @@ static void everywhere(struct mi_ui *ui, enum mi_act act, int code) {
         interrupt(ui);
         break;
     case MI_ACT_IMAGES:
-        next_images(ui);
+        mi_ui_next_images(ui);
         break;
     case MI_ACT_REPAINT:
         clearok(stdscr, TRUE);
@@ -120,12 +120,20 @@ static void take_keys(struct mi_ui *ui) {
     ui->dirty = true;
 }
 
+/* All children that ended: a run's engine, or one that a screen started for itself. */
+static void reap(struct mi_ui *ui) {
+    int how = 0;
+    for (pid_t gone; (gone = waitpid(-1, &how, WNOHANG)) > 0; ui->dirty = true) {
+        if (gone == ui->child) ui->child = 0;
+        for (int s = 0; s < MI_SCR_COUNT; s++)
+            if (screens[s]->ended) screens[s]->ended(ui, (int)gone, how);
+    }
+}
+
 static void take_signals(struct mi_ui *ui) {
     unsigned set = mi_term_signals();
     if (set & MI_SIG_LEAVE) ui->leave = ui->gone = true;
-    if (set & MI_SIG_CHILD)
-        for (pid_t gone; (gone = waitpid(-1, NULL, WNOHANG)) > 0; ui->dirty = true)
-            if (gone == ui->child) ui->child = 0;
+    if (set & MI_SIG_CHILD) reap(ui);
     if (set & MI_SIG_RESIZE) {
         mi_pics_begin(ui->pics); /* nothing wanted: all pictures go before the text moves */
         mi_pics_erase(ui->pics, ui->theme.light);

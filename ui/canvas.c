@@ -140,31 +140,42 @@ struct mi_rect mi_box(const struct mi_theme *t, struct mi_rect r, const char *ti
     return (struct mi_rect){r.y + 1, r.x + 1, r.h - 2, r.w - 2};
 }
 
+/* The longest prefix of whole words that fits `cols`; a word longer than that is cut.  Where it ends; NULL when not
+ * even one character fits. */
+static const char *wrap_end(const char *text, int cols) {
+    const char *p = text, *cut = NULL;
+    int w = 0;
+    while (*p && *p != '\n') {
+        if (*p == ' ') cut = p;
+        const char *q = p;
+        int k = code_width(mi_utf8_next(&q));
+        if (w + k > cols) break;
+        w += k, p = q;
+    }
+    const char *end = !*p || *p == '\n' || !cut || cut == text ? p : cut;
+    return end == text && *end != '\n' ? NULL : end;
+}
+
+static const char *wrap_next(const char *end) {
+    while (*end == ' ') end++;
+    return *end == '\n' ? end + 1 : end;
+}
+
 int mi_wrap(const struct mi_theme *t, struct mi_rect r, enum mi_ink ink, const char *text) {
     int y = 0;
-    if (!text || r.w < 1) return 0;
-    while (*text && y < r.h) {
-        /* The longest prefix of whole words that fits the width; a word longer than the row is cut. */
-        const char *p = text, *cut = NULL;
-        int w = 0;
-        while (*p && *p != '\n') {
-            if (*p == ' ') cut = p;
-            const char *q = p;
-            int k = code_width(mi_utf8_next(&q));
-            if (w + k > r.w) break;
-            w += k, p = q;
-        }
-        const char *end = !*p || *p == '\n' || !cut || cut == text ? p : cut;
+    for (const char *end; text && *text && y < r.h && (end = wrap_end(text, r.w)); text = wrap_next(end)) {
         char line[1024];
         size_t n = (size_t)(end - text) < sizeof line - 1 ? (size_t)(end - text) : sizeof line - 1;
-        if (n == 0 && *end != '\n') break;
         memcpy(line, text, n);
         line[n] = 0;
         mi_put(t, r.y + y++, r.x, r.w, ink, line);
-        text = end;
-        while (*text == ' ') text++;
-        if (*text == '\n') text++;
     }
+    return y;
+}
+
+int mi_wrap_rows(const char *text, int cols) {
+    int y = 0;
+    for (const char *end; text && *text && (end = wrap_end(text, cols)); text = wrap_next(end)) y++;
     return y;
 }
 

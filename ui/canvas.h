@@ -28,6 +28,8 @@ void mi_fill(const struct mi_theme *t, struct mi_rect r, enum mi_ink ink, attr_t
 struct mi_rect mi_box(const struct mi_theme *t, struct mi_rect r, const char *title);
 /* Paragraph wrapped at words; returns the rows used. */
 int mi_wrap(const struct mi_theme *t, struct mi_rect r, enum mi_ink ink, const char *text);
+/* The rows it would use. */
+int mi_wrap_rows(const char *text, int cols);
 void mi_put_plot(const struct mi_theme *t, int y, int x, const struct mi_plot *p); /* ink k -> MI_INK_S1+k-1 */
 
 /* "35m20s", "1h17m", "-" when unknown (< 0). */

@@ -205,6 +205,19 @@ double mi_field_fraction(const struct mi_spec *spec, const struct mi_field *f) {
     return v ? (mi_values_real(v, f->set->name) - f->set->min) / (f->set->max - f->set->min) : -1;
 }
 
+const char *mi_form_defense(const struct mi_spec *spec, const struct mi_field *f) {
+    const char *found = spec->cells[spec->n_cells - 1].defense, *point = f ? strchr(f->section, '.') : NULL;
+    size_t word = strlen(mi_kind_word(MI_KIND_DEFENSE));
+    if (!point || (size_t)(point - f->section) != word || strncmp(f->section, mi_kind_word(MI_KIND_DEFENSE), word))
+        return found;
+    for (size_t k = spec->n_cells; k-- > 0;) {
+        const char *d = spec->cells[k].defense;
+        if (!strcmp(d, point + 1)) return d;
+        if (mi_list_has(d, '+', point + 1)) found = d;
+    }
+    return found;
+}
+
 static enum mi_status step_number(struct mi_spec *spec, const struct mi_field *f, int by) {
     const struct mi_setting *s = f->set;
     double v = strtod(mi_field_value(spec, f), NULL), next;

@@ -33,6 +33,9 @@ void mi_form_free(struct mi_form *form);
 const char *mi_field_value(const struct mi_spec *spec, const struct mi_field *f);
 /* One step up (+1) or down (-1): the next choice, entry, round number.  MI_E_INPUT if it has no steps (free text). */
 enum mi_status mi_field_step(struct mi_spec *spec, const struct mi_field *f, int by);
+/* The one of the spec's defenses a look at the form is about: the one a field's setting belongs to, alone before in a
+ * composition; else the last.  Borrowed until the spec changes. */
+const char *mi_form_defense(const struct mi_spec *spec, const struct mi_field *field);
 /* Where the value lies in its range, 0..1; negative when a bar makes no sense. */
 double mi_field_fraction(const struct mi_spec *spec, const struct mi_field *f);
 

@@ -31,8 +31,9 @@ static void draw_tabs(struct mi_ui *ui) {
     mi_put(t, 0, r.w - 7, 7, MI_INK_ACCENT, "? help");
 }
 
-/* "● run 7 attack 38%": what a glance should tell. */
-static int draw_run_state(struct mi_ui *ui) {
+/* "● run 7 attack 38%": what a glance should tell.  Returns the columns it used; none where the `taken` ones at the
+ * left, if any, leave too few. */
+static int draw_run_state(struct mi_ui *ui, int taken) {
     char text[96];
     enum mi_ink ink;
     const char *word = mi_ui_state_word(ui, &ink);
@@ -45,7 +46,10 @@ static int draw_run_state(struct mi_ui *ui) {
     else
         snprintf(text, sizeof text, "● run %d %s", ui->run, ui->frozen ? "FROZEN" : word);
     int w = mi_text_width(text);
-    if (w + 2 > r.w) w = r.w - 2;
+    if (w + 2 > r.w - taken) {
+        if (taken) return 0;
+        w = r.w - 2;
+    }
     mi_put(&ui->theme, r.y, r.w - w - 1, w, ink, text);
     return w + 2;
 }
@@ -53,13 +57,20 @@ static int draw_run_state(struct mi_ui *ui) {
 static void draw_foot(struct mi_ui *ui) {
     const struct mi_theme *t = &ui->theme;
     struct mi_rect r = ui->layout.foot;
-    char clipped[512];
+    char clipped[512], note[256];
     if (ui->message[0]) {
         mi_text_clip(clipped, sizeof clipped, ui->message, r.w - 2);
         mi_put(t, r.y, 1, r.w - 2, ui->message_bad ? MI_INK_BAD : MI_INK_GOOD, clipped);
         return;
     }
-    int room = r.w - draw_run_state(ui), x = 1;
+    const struct mi_screen_desc *s = mi_screen_at(ui->screen);
+    if (s->note && s->note(ui, note, sizeof note)) {
+        int left = r.w - draw_run_state(ui, mi_text_width(note) + 1);
+        mi_text_clip(clipped, sizeof clipped, note, left - 2);
+        mi_put(t, r.y, 1, left - 2, MI_INK_ACCENT, clipped);
+        return;
+    }
+    int room = r.w - draw_run_state(ui, 0), x = 1;
     size_t n;
     const struct mi_key *keys = mi_key_table(&n);
     for (size_t k = 0; k < n; k++) {

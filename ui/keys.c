@@ -13,6 +13,7 @@ static const struct mi_key table[] = {
     {MI_SCR_SETUP, MI_ACT_LEFT, {KEY_LEFT, 'h'}, "←→", "change the value", "change"},
     {MI_SCR_SETUP, MI_ACT_START, {KEY_F(9), 'S'}, "S F9", "start the experiment", "start"},
     {MI_SCR_SETUP, MI_ACT_ALL, {'a'}, "a", "all settings / back to the short form", "all"},
+    {MI_SCR_SETUP, MI_ACT_PREVIEW, {'p'}, "p", "show training photos under the defense", "preview"},
     {MI_SCR_SETUP, MI_ACT_TOGGLE, {' '}, "Space", "switch yes and no", NULL},
     {MI_SCR_SETUP, MI_ACT_TYPE, {'e'}, "e", "type the value as text", NULL},
     {MI_SCR_SETUP, MI_ACT_RESET, {'d', KEY_DC}, "d", "back to the default value", NULL},

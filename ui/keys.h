@@ -48,6 +48,7 @@ enum mi_act {
     MI_ACT_TYPE,
     MI_ACT_TOGGLE,
     MI_ACT_RESET,
+    MI_ACT_PREVIEW,
     MI_ACT_SMOOTH,
     MI_ACT_LOG_AXIS,
     MI_ACT_FREEZE,

@@ -148,3 +148,28 @@ void mi_layout_make(enum mi_screen screen, int rows, int cols, const struct mi_l
     }
     }
 }
+
+void mi_layout_picture(int rows, int cols, int lines, struct mi_picture_page *out) {
+    struct mi_rect r = {1, 0, rows - 2, cols};
+    memset(out, 0, sizeof *out);
+    if (mi_size_class(rows, cols) == MI_SIZE_NONE) return;
+    out->frame = r;
+    r = (struct mi_rect){r.y + 1, r.x + 2, r.h - 2, r.w - 4};
+    out->keys = cut_bottom(&r, 1);
+    out->text = cut_bottom(&r, clamp(lines, 0, r.h * 2 / 5)); /* the picture has the larger half in any case */
+    out->picture = r;
+}
+
+void mi_layout_photos(struct mi_rect room, int cell_w, int cell_h, int tall, int tile, int *rows, int *cols) {
+    if (cell_w < 1 || cell_h < 1) cell_w = 1, cell_h = 2;
+    if (tile < 1) tile = 1;
+    int w = room.w * cell_w, h = room.h * cell_h, most = clamp(room.h / tall, 1, 6);
+    double best = 0;
+    *rows = 1, *cols = 3;
+    for (int k = most; k > most / 2; k--) { /* larger and fewer ones only where they fill clearly more of the room */
+        int side = h / k > tile ? h / k / tile * tile : h / k;
+        int down = clamp(side > 0 ? h / side : 0, 1, 6), across = clamp(side > 0 ? w / side : 0, 3, 10);
+        double area = (double)down * across * side * side;
+        if (area > 1.1 * best) best = area, *rows = down, *cols = across;
+    }
+}

@@ -41,8 +41,17 @@ struct mi_layout_want {
     int pane;       /* small sizes: which pane is shown */
 };
 
+/* A picture over a whole screen: in its frame the picture, `lines` rows of text as far as there is room, and keys. */
+struct mi_picture_page {
+    struct mi_rect frame, picture, text, keys;
+};
+
 enum mi_size mi_size_class(int rows, int cols);
 void mi_layout_make(enum mi_screen screen, int rows, int cols, const struct mi_layout_want *want,
                     struct mi_layout *out);
+void mi_layout_picture(int rows, int cols, int lines, struct mi_picture_page *out);
+/* How many square photos make good use of a picture's room: 1..6 rows, 3..10 columns.  A photo should be at least
+ * `tall` text rows high; those of `tile` px are shown at a whole multiple of it where they grow (1: at any size). */
+void mi_layout_photos(struct mi_rect room, int cell_w, int cell_h, int tall, int tile, int *rows, int *cols);
 
 #endif

@@ -1,4 +1,4 @@
-/* ui/popup.c - questions, one-line editing, lists to pick from; the frame around help (see popup.h). */
+/* ui/popup.c - questions, one-line editing, lists to pick from; the frame around help and pictures (see popup.h). */
 #include "ui/screen.h"
 
 #include <stdio.h>
@@ -86,6 +86,7 @@ void mi_popup_close(struct mi_ui *ui) {
         free(p->picks[k].help);
     }
     free(p->picks);
+    mi_image_free(&p->image);
     memset(p, 0, sizeof *p);
     ui->dirty = true;
 }
@@ -122,6 +123,14 @@ void mi_popup_pick(struct mi_ui *ui, const char *title, const char *text, struct
 
 void mi_popup_help(struct mi_ui *ui) {
     begin(ui, MI_POPUP_HELP, "Keys", "", NULL);
+}
+
+void mi_popup_picture(struct mi_ui *ui, const char *title, const char *text, struct mi_image *image) {
+    static uint64_t shown;
+    struct mi_popup *p = begin(ui, MI_POPUP_PICTURE, title, text, NULL);
+    p->image = *image;
+    p->image_key = ++shown; /* the Gallery's keys are hashes of file names: they do not come near */
+    *image = (struct mi_image){0};
 }
 
 /* Closes, then tells the owner: the owner may open another popup from there. */
@@ -227,6 +236,12 @@ void mi_popup_key(struct mi_ui *ui, int code) {
     case MI_POPUP_HELP:
         help_key(ui, code);
         break;
+    case MI_POPUP_PICTURE:
+        if (code == 'i')
+            mi_ui_next_images(ui);
+        else if (is_enter(code) || code == 'q' || code == 'p')
+            mi_popup_close(ui);
+        break;
     default:
         break;
     }
@@ -238,6 +253,7 @@ struct mi_rect mi_popup_rect(const struct mi_ui *ui) {
     const struct mi_popup *p = &ui->popup;
     int rows = ui->layout.rows, cols = ui->layout.cols, w = cols - 4 < 66 ? cols - 4 : 66, h = 8;
     if (p->kind == MI_POPUP_NONE) return (struct mi_rect){0};
+    if (p->kind == MI_POPUP_PICTURE) return ui->layout.body;
     if (p->kind == MI_POPUP_ASK) h = 5 + p->n_choices + mi_text_width(p->text) / (w - 4);
     if (p->kind == MI_POPUP_PICK) h = p->n_picks + 8;
     if (p->kind == MI_POPUP_HELP) h = mi_help_rows(ui) + 3;
@@ -292,6 +308,10 @@ void mi_popup_draw(struct mi_ui *ui) {
     struct mi_rect in = mi_box(t, r, p->title);
     in.x++, in.w -= 2;
     ui->cursor_y = in.y, ui->cursor_x = in.x;
+    if (p->kind == MI_POPUP_PICTURE) {
+        mi_picture_draw(ui);
+        return;
+    }
     if (p->kind == MI_POPUP_HELP) {
         mi_help_draw(ui, in);
         return;

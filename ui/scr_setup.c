@@ -2,7 +2,8 @@
  *
  * Two lists of the same kind: the short form (choices that make an experiment, button focused at the start so that a
  * plain Enter runs the demo) and all settings.  Values change through mi_spec_set only, so what is refused in a file is
- * refused here with the same words.  Drawing of the side panels is in setup_panels.c. */
+ * refused here with the same words.  Drawing is in setup_panels.c, the look at training photos in
+ * setup_preview.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,7 @@ static enum mi_status setup_open(struct mi_ui *ui) {
 }
 
 static void setup_close(struct mi_ui *ui) {
+    mi_setup_preview_close(ui);
     mi_form_free(&state(ui)->short_form);
     mi_form_free(&state(ui)->long_form);
     free(state(ui));
@@ -125,16 +127,6 @@ static void pick_done(struct mi_ui *ui, int key, const char *text) {
     if (key == '\n') settled(ui, mi_spec_set(ui->spec, f->section, f->set->name, text));
 }
 
-/* True when `name` is one of the comma separated items of `list`. */
-static bool listed(const char *list, const char *name) {
-    size_t n = 0;
-    char **items = mi_list_split(list, ',', &n);
-    bool found = false;
-    for (size_t k = 0; items && k < n; k++) found |= !strcmp(items[k], name);
-    mi_list_free(items, n);
-    return found;
-}
-
 /* A pick list: the catalogue (plus combinations already in the value) or a setting's choices. */
 static void open_picks(struct mi_ui *ui, const struct mi_field *f) {
     const char *now = mi_field_value(ui->spec, f);
@@ -148,7 +140,7 @@ static void open_picks(struct mi_ui *ui, const struct mi_field *f) {
         p[count].value = mi_strdup(entries ? e[k]->name : choices[k]);
         p[count].title = mi_strdup(entries ? e[k]->title : "");
         p[count].help = entries ? mi_format("%s %s", e[k]->help, e[k]->paper) : mi_strdup(f->set->help);
-        p[count].on = many ? listed(now, e[k]->name) : !strcmp(now, entries ? e[k]->name : choices[k]);
+        p[count].on = many ? mi_list_has(now, ',', e[k]->name) : !strcmp(now, entries ? e[k]->name : choices[k]);
     }
     for (size_t k = 0; p && many && k < extra; k++)
         if (strchr(choices[k], '+')) {
@@ -282,6 +274,9 @@ static unsigned setup_act(struct mi_ui *ui, enum mi_act act) {
     case MI_ACT_START:
         mi_ui_launch(ui);
         break;
+    case MI_ACT_PREVIEW:
+        mi_setup_preview_act(ui, f);
+        break;
     case MI_ACT_ALL:
         s->all = !s->all;
         break;
@@ -308,4 +303,6 @@ const struct mi_screen_desc mi_screen_setup = {.title = "Setup",
                                                .enter = setup_enter,
                                                .want = setup_want,
                                                .draw = mi_setup_draw,
+                                               .note = mi_setup_note,
+                                               .ended = mi_setup_ended,
                                                .act = setup_act};

@@ -53,6 +53,8 @@ struct mi_screen_desc {
     void (*tick)(struct mi_ui *ui);                           /* the run's view changed, shown or not; NULL */
     void (*want)(struct mi_ui *ui, struct mi_layout_want *w); /* NULL = defaults */
     void (*draw)(struct mi_ui *ui);
+    bool (*note)(const struct mi_ui *ui, char *text, size_t size); /* of work beside, for the status row; NULL = none */
+    void (*ended)(struct mi_ui *ui, int pid, int wait_status);     /* a child was reaped, maybe this screen's; NULL */
     unsigned (*act)(struct mi_ui *ui, enum mi_act act);
 };
 extern const struct mi_screen_desc mi_screen_setup, mi_screen_live, mi_screen_gallery, mi_screen_table, mi_screen_runs,
@@ -73,6 +75,7 @@ void mi_ui_resume(struct mi_ui *ui, int run);
 void mi_ui_control(struct mi_ui *ui, int run, const char *word);
 void mi_ui_ask_stop(struct mi_ui *ui, int run);
 void mi_ui_quit(struct mi_ui *ui);
+void mi_ui_next_images(struct mi_ui *ui); /* the image mode after the present one, with a word */
 /* Whether an engine works on a run: one that holds its lock, or one just started that has not got that far. */
 bool mi_ui_alive(const struct mi_ui *ui, int run);
 /* Looks whether the watched run's engine lives; reads its last words when it does not. True when that changed. */

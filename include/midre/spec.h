@@ -59,5 +59,7 @@ char *mi_spec_write(const struct mi_spec *spec);
 /* Splits "a, b ,c" (sep ',') or "a+b" (sep '+') into fresh strings; *n receives the count. Free with mi_list_free. */
 char **mi_list_split(const char *text, char sep, size_t *n);
 void mi_list_free(char **list, size_t n);
+/* Whether one of its items is `name`. */
+bool mi_list_has(const char *text, char sep, const char *name);
 
 #endif

@@ -43,6 +43,18 @@ void mi_list_free(char **list, size_t n) {
     free(list);
 }
 
+bool mi_list_has(const char *text, char sep, const char *name) {
+    size_t n = strlen(name);
+    for (const char *at = text; *at;) {
+        while (isspace((unsigned char)*at)) at++;
+        size_t length = strcspn(at, (char[]){sep, 0}), used = length;
+        while (used > 0 && isspace((unsigned char)at[used - 1])) used--;
+        if (used == n && strncmp(at, name, n) == 0) return true;
+        at += length + (at[length] == sep);
+    }
+    return false;
+}
+
 /* ---- checking names ------------------------------------------------------------------------------------- */
 
 static const char *value(const struct mi_spec *spec, enum mi_section s, const char *key) {
@@ -171,19 +183,6 @@ enum mi_status mi_cells_build(const struct mi_spec *spec, struct mi_cells *out) 
     return status;
 }
 
-/* True when `name` is one of the parts of "midre+nls". */
-static bool composed_of(const char *composition, const char *name) {
-    size_t n = strlen(name);
-    for (const char *at = composition; *at;) {
-        while (isspace((unsigned char)*at)) at++;
-        size_t length = strcspn(at, "+"), used = length;
-        while (used > 0 && isspace((unsigned char)at[used - 1])) used--;
-        if (used == n && strncmp(at, name, n) == 0) return true;
-        at += length + (at[length] == '+');
-    }
-    return false;
-}
-
 bool mi_spec_uses(const struct mi_spec *spec, enum mi_kind kind, const char *name) {
     if (kind == MI_KIND_DATA)
         return strcmp(value(spec, MI_SEC_DATA, "name"), name) == 0 ||
@@ -193,7 +192,7 @@ bool mi_spec_uses(const struct mi_spec *spec, enum mi_kind kind, const char *nam
         const struct mi_cell *c = &spec->cells[i];
         if (kind == MI_KIND_MODEL && strcmp(c->model, name) == 0) return true;
         if (kind == MI_KIND_ATTACK && strcmp(c->attack, name) == 0) return true;
-        if (kind == MI_KIND_DEFENSE && composed_of(c->defense, name)) return true;
+        if (kind == MI_KIND_DEFENSE && mi_list_has(c->defense, '+', name)) return true;
     }
     return false;
 }

@@ -121,6 +121,25 @@ static void ratios_have_a_bar_and_even_steps(void **state) {
     mi_spec_free(s);
 }
 
+static void a_field_says_which_defense_is_meant(void **state) {
+    (void)state;
+    struct mi_spec *s =
+        spec_of("[defense]\nname = none, midre+nls, midre, fe+blur, fe+crop\n[target]\nmodel = quick, vgg16\n");
+    struct mi_form f;
+    assert_int_equal(mi_form_all(&f, s), MI_OK);
+    assert_string_equal(mi_form_defense(s, NULL), "fe+crop"); /* the last */
+    assert_string_equal(mi_form_defense(s, find(&f, "defense", "name")), "fe+crop");
+    assert_string_equal(mi_form_defense(s, find(&f, "target", "epochs")), "fe+crop");
+    assert_string_equal(mi_form_defense(s, find(&f, "attack.gmi", "steps")), "fe+crop");
+    assert_string_equal(mi_form_defense(s, find(&f, "defense.midre", "area_low")), "midre"); /* alone before composed */
+    assert_string_equal(mi_form_defense(s, find(&f, "defense.nls", "alpha")), "midre+nls");
+    assert_string_equal(mi_form_defense(s, find(&f, "defense.fe", "frame")), "fe+blur"); /* the first of several */
+    struct mi_field gone = {.section = "defense.bido"};
+    assert_string_equal(mi_form_defense(s, &gone), "fe+crop");
+    mi_form_free(&f);
+    mi_spec_free(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_setting_can_be_reached),
@@ -128,6 +147,7 @@ int main(void) {
         cmocka_unit_test(steps_stay_valid),
         cmocka_unit_test(choices_go_round_and_switches_switch),
         cmocka_unit_test(ratios_have_a_bar_and_even_steps),
+        cmocka_unit_test(a_field_says_which_defense_is_meant),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,6 +52,42 @@ static void boxes_are_inside_and_apart_at_every_size(void **state) {
                 }
 }
 
+static void a_picture_has_the_larger_part_of_the_screen(void **state) {
+    (void)state;
+    struct mi_picture_page p;
+    for (int rows = 1; rows < 110; rows += rows < 50 ? 1 : 7)
+        for (int cols = 1; cols < 420; cols += cols < 170 ? 3 : 31)
+            for (int lines = 0; lines < 40; lines += 3) {
+                int down, across;
+                mi_layout_picture(rows, cols, lines, &p);
+                if (mi_size_class(rows, cols) == MI_SIZE_NONE) {
+                    assert_int_equal(p.frame.h + p.picture.h + p.keys.h, 0);
+                    continue;
+                }
+                struct mi_rect in = {p.frame.y + 1, p.frame.x + 1, p.frame.h - 2, p.frame.w - 2};
+                assert_true(p.frame.y == 1 && p.frame.y + p.frame.h == rows - 1); /* tabs and status row stay */
+                inside(p.picture, in), inside(p.text, in), inside(p.keys, in);
+                assert_false(meet(p.picture, p.text) || meet(p.picture, p.keys) || meet(p.text, p.keys));
+                assert_true(p.keys.h == 1 && p.picture.h >= 3 && p.picture.h > p.text.h && p.text.h <= lines);
+                assert_true(p.picture.y + p.picture.h <= rows - 2);
+                mi_layout_photos(p.picture, 10, 20, 4 + lines % 2, 1 + 31 * (lines % 2), &down, &across);
+                assert_true(down >= 1 && down <= 6 && across >= 3 && across <= 10);
+            }
+    int down, across;
+    mi_layout_picture(24, 80, 3, &p);
+    assert_int_equal(p.text.h, 3);
+    mi_layout_photos(p.picture, 10, 20, 6, 1, &down, &across); /* 760 x 320 px */
+    assert_true(down == 2 && across == 4);
+    mi_layout_photos(p.picture, 0, 0, 6, 1, &down, &across); /* a terminal that did not say */
+    assert_true(down == 2 && across == 4);
+    mi_layout_photos(p.picture, 10, 20, 4, 32, &down, &across); /* 80 px would be 2.5 times: 2 times, so more of them */
+    assert_true(down == 5 && across == 10);
+    mi_layout_photos(p.picture, 10, 20, 4, 224, &down, &across); /* made smaller in any case */
+    assert_true(down == 4 && across == 9);
+    mi_layout_photos((struct mi_rect){0}, 10, 20, 4, 64, &down, &across);
+    assert_true(down == 1 && across == 3);
+}
+
 static void sizes_have_their_classes(void **state) {
     (void)state;
     assert_int_equal(mi_size_class(48, 160), MI_SIZE_FULL);
@@ -127,6 +163,7 @@ static void nothing_needs_a_function_key(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(boxes_are_inside_and_apart_at_every_size),
+        cmocka_unit_test(a_picture_has_the_larger_part_of_the_screen),
         cmocka_unit_test(sizes_have_their_classes),
         cmocka_unit_test(the_standard_page_shows_what_it_promises),
         cmocka_unit_test(no_key_means_two_things_on_a_screen),

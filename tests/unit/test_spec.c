@@ -274,6 +274,9 @@ static void lists_split_with_their_holes(void **state) {
     assert_non_null(list);
     assert_int_equal(n, 0);
     mi_list_free(list, n);
+    assert_true(mi_list_has("midre+nls", '+', "nls") && mi_list_has(" none , midre+nls", ',', "none"));
+    assert_false(mi_list_has("midre+nls", '+', "midr") || mi_list_has("none, midre+nls", ',', "midre") ||
+                 mi_list_has("", ',', "x"));
 }
 
 /* Whatever bytes come, a spec is loaded or refused with a message; and what is loaded can be written and loaded. */
