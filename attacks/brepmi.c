@@ -394,7 +394,6 @@ const struct mi_attack_desc mi_attack_brepmi = {
     .access = MI_ACCESS_LABEL,
     .native_size = 64,
     .sizes = mi_dcgan_sizes,
-    .prior_uses_target = false,
     .prior = "gmi",
     .prior_settings = mi_wgan_prior_settings,
     .train_prior = mi_wgan_train,

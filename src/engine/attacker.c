@@ -1,7 +1,8 @@
 /* src/engine/attacker.c - what the attacker's stages (prior, students, attack) are given, put together in one place:
  * the public images at the size the attack makes, its settings, the oracle where the target may be asked, what was
  * made for it before.  The private images never come into this. */
-#include "engine.h"
+#include "attacker.h"
+
 #include "loop_priv.h"
 
 static enum mi_status open_oracle(const struct engine *e, const struct stage *s, struct attacker *a) {

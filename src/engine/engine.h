@@ -100,16 +100,6 @@ enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx 
 /* The section that holds the stage's recipe. */
 const struct mi_values *classifier_section(const struct engine *e, const struct stage *s);
 
-/* ---- attacker.c: what an attacker's stage (prior, students, attack) is given ---- */
-struct attacker {
-    struct mi_attack_job job; /* without labels: those are the attack's own */
-    struct classifier target; /* behind the oracle; empty where the stage may not ask it */
-    double queries;           /* images shown to it; ctx->tally points here */
-};
-/* Whatever it returns, close it; not to be moved between. */
-enum mi_status attacker_open(const struct engine *e, const struct stage *s, struct mi_ctx *ctx, struct attacker *a);
-void attacker_close(struct attacker *a);
-
 /* ---- load.c: processor, memory and GPU once a second ---- */
 struct load *load_start(struct mi_journal *j, mt_device d);
 void load_stop(struct load *l);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "attacker.h"
 #include "loop_priv.h"
 
 static enum mi_status identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {

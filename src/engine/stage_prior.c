@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine.h"
+#include "attacker.h"
 
 static const char *given_file(const struct engine *e) {
     return mi_values_text(e->spec->section[MI_SEC_PRIOR], "file");

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "attacker.h"
 
 static bool listed(const char *name, const char *const *list) {
     for (; list && *list; list++)

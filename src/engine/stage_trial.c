@@ -4,6 +4,7 @@
  * without a product: MI_STOPPED is the expected end.  An attack's queries of a trial are counted into nothing. */
 #include <stdlib.h>
 
+#include "attacker.h"
 #include "budget.h"
 
 static enum mi_status train(struct engine *e, struct stage *s, struct mi_ctx *ctx) {

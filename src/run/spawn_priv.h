@@ -8,7 +8,7 @@
  * output is added to the file `out`, its errors to `err` (NULL: to `out` too).  *pid is a child of the caller, to be
  * waited for. */
 enum mi_status mi_engine_spawn(const char *engine, const char *out, const char *err, char *const argv[], int *pid);
-/* Starts it on this terminal, in this session. */
+/* Starts it on this terminal, as an ordinary child. */
 enum mi_status mi_engine_spawn_here(const char *engine, char *const argv[], int *pid);
 
 #endif

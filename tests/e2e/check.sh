@@ -81,6 +81,7 @@ printf '[data]\nsize=96\n[target]\nepochs=1\nbatch=16\n[defense]\nname=none\n' >
 m run odd.ini --plain run.threads=2 $small
 check "a size that an attack cannot make is refused before anything is trained: 3" test "$rc_" -eq 3
 check "... and what to set is said" complains "set attack.size"
+check "... no target was begun" test "$(grep -c '"stage":"target' "$MIDRE_WORKSPACE/runs/0007/journal.jsonl")" = 0
 m run odd.ini --until target --plain run.threads=2 run.precision=fp32 run.device=cpu $small attack.size=64
 odd=$(grep -l '"size": *96' "$MIDRE_WORKSPACE"/cache/target/*/product.json | head -1)
 check "a target of 96 px" test -n "$odd"
