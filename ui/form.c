@@ -99,7 +99,9 @@ static enum mi_status entry_settings(struct mi_form *form, enum mi_kind kind, co
 /* Calls entry_settings (with a header where wanted) for each distinct name in a list such as "none, midre+nls". */
 static enum mi_status chosen(struct mi_form *form, enum mi_kind kind, const char *list, int max, bool headers) {
     size_t n = 0, m = 0;
-    char **items = mi_list_split(list, ',', &n), seen[512] = ",";
+    char *plain = mi_composition_names(list);
+    char **items = plain ? mi_list_split(plain, ',', &n) : NULL, seen[512] = ",";
+    free(plain);
     enum mi_status s = items ? MI_OK : mi_error_status();
     for (size_t k = 0; s == MI_OK && k < n; k++) {
         char **parts = mi_list_split(items[k], '+', &m);
@@ -213,7 +215,7 @@ const char *mi_form_defense(const struct mi_spec *spec, const struct mi_field *f
     for (size_t k = spec->n_cells; k-- > 0;) {
         const char *d = spec->cells[k].defense;
         if (!strcmp(d, point + 1)) return d;
-        if (mi_list_has(d, '+', point + 1)) found = d;
+        if (mi_composition_has(d, point + 1)) found = d;
     }
     return found;
 }

@@ -127,7 +127,8 @@ static void pick_done(struct mi_ui *ui, int key, const char *text) {
     if (key == '\n') settled(ui, mi_spec_set(ui->spec, f->section, f->set->name, text));
 }
 
-/* A pick list: the catalogue (plus combinations already in the value) or a setting's choices. */
+/* A pick list: the catalogue (plus what the value has besides: combinations, settings of their own) or a setting's
+ * choices. */
 static void open_picks(struct mi_ui *ui, const struct mi_field *f) {
     const char *now = mi_field_value(ui->spec, f);
     bool entries = f->kind != MI_FIELD_SETTING, many = f->kind == MI_FIELD_ENTRIES;
@@ -143,10 +144,10 @@ static void open_picks(struct mi_ui *ui, const struct mi_field *f) {
         p[count].on = many ? mi_list_has(now, ',', e[k]->name) : !strcmp(now, entries ? e[k]->name : choices[k]);
     }
     for (size_t k = 0; p && many && k < extra; k++)
-        if (strchr(choices[k], '+')) {
-            p[count] =
-                (struct mi_pick){mi_strdup(choices[k]), mi_strdup("combination"), mi_strdup("Used together"), true};
-            count++;
+        if (strpbrk(choices[k], "+:")) {
+            bool several = strchr(choices[k], '+') != NULL;
+            p[count++] = (struct mi_pick){mi_strdup(choices[k]), mi_strdup(several ? "combination" : "with settings"),
+                                          mi_strdup(several ? "Used together" : "With settings of its own"), true};
         }
     mi_list_free(choices, entries ? extra : n);
     for (int k = 0; p && k < count; k++)

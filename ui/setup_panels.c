@@ -85,9 +85,10 @@ static void draw_form(struct mi_ui *ui, struct mi_rect r, struct mi_form *form, 
 /* ---- help of the focus -------------------------------------------------------------------------------- */
 
 static void help_entry(struct mi_ui *ui, struct mi_rect *in, const struct mi_field *f) {
-    const char *v = mi_field_value(ui->spec, f);
+    char *names = mi_composition_names(mi_field_value(ui->spec, f));
     size_t n = 0, m = 0;
-    char **items = mi_list_split(v, ',', &n);
+    char **items = names ? mi_list_split(names, ',', &n) : NULL;
+    free(names);
     for (size_t k = 0; items && k < n && in->h > 0; k++) {
         char **parts = mi_list_split(items[k], '+', &m);
         for (size_t j = 0; parts && j < m && in->h > 0; j++) {

@@ -2,7 +2,7 @@
  *
  *   [run]        name seed device precision threads           [data]   name size private... (see spec_sections.c)
  *   [target]     model (list) epochs batch lr ... init         [judge]  model size epochs ... init
- *   [defense]    name (list; each item may compose: midre+nls) [attack] name (list) identities restarts
+ *   [defense]    name (list; each item may compose: midre+nls, and carry settings: midre:fill=zero) [attack] name (list) identities restarts
  *   [score]      ...                                           [prior]  ...
  *   [model.X] [defense.X] [attack.X] [data.X]   the settings of one catalogue entry
  *
@@ -22,7 +22,7 @@ const struct mi_setting *mi_section_settings(enum mi_section s);
 
 struct mi_cell {
     char *id;      /* "vgg16/midre/gmi": unique in the run, also file-name safe with / replaced by _ */
-    char *model, *defense, *attack; /* defense may be a composition "midre+nls" */
+    char *model, *defense, *attack; /* defense may be a composition "midre+nls:alpha=-0.1" */
 };
 
 struct mi_spec {
@@ -49,13 +49,20 @@ struct mi_spec *mi_spec_load(const char *path, const char *const *overrides, siz
 struct mi_spec *mi_spec_parse(const char *text, const char *label, const char *const *overrides, size_t n_overrides);
 void mi_spec_free(struct mi_spec *spec);
 
-/* Values of one catalogue entry in this spec: defaults plus [kind.name] keys.  Borrowed. NULL if no such entry. */
+/* Values of one catalogue entry in this spec: defaults plus [kind.name] keys.  A defense may be named as one of the
+ * cells has it, with settings of its own ("midre:area_high=0.8").  Borrowed until the next mi_spec_set.  NULL if there
+ * is no such entry. */
 const struct mi_values *mi_spec_entry(const struct mi_spec *spec, enum mi_kind kind, const char *name);
 /* Writable access for the Setup form: section "run" or "defense.midre", key, text.  Validates; cells are rebuilt. */
 enum mi_status mi_spec_set(struct mi_spec *spec, const char *section, const char *key, const char *text);
 
 /* The complete resolved spec as ini text (every key that matters, canonical order); caller frees. Loads back equal. */
 char *mi_spec_write(const struct mi_spec *spec);
+/* The names of a composition, or of a list of them, without settings: "midre:fill=zero+nls" -> "midre+nls".  Caller
+ * frees; NULL on no memory. */
+char *mi_composition_names(const char *composition);
+/* Whether a composition has the defense `name`, with whatever settings. */
+bool mi_composition_has(const char *composition, const char *name);
 /* Splits "a, b ,c" (sep ',') or "a+b" (sep '+') into fresh strings; *n receives the count. Free with mi_list_free. */
 char **mi_list_split(const char *text, char sep, size_t *n);
 void mi_list_free(char **list, size_t n);

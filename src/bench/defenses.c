@@ -7,7 +7,7 @@
  * own batches vary in size; dp:sampling=shuffled compares equal ones.)  1000 people; VGG16-BN at 64x64, batch 64, the
  * recipe of a plain [target], or what an experiment says.
  *
- * A composition is written as in a spec; settings follow a name after colons: "midre:fill=telea+nls". */
+ * A composition is written as in a spec: "midre:fill=telea+nls". */
 #include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -28,35 +28,12 @@ static const char *const also[] = {"midre:fill=telea", "dp:sampling=shuffled", "
 struct cost {
     struct mi_spec *spec;
     const char *model; /* of the spec */
-    char *composition; /* without the settings */
+    const char *composition; /* as the spec has it */
     struct mi_dataset data;
     uint8_t *pixels[MI_SPLIT_COUNT]; /* of data */
     int32_t *labels;
     struct mi_train_recipe recipe;
 };
-
-/* "midre:fill=telea+nls" -> "midre+nls", and defense.midre.fill = telea in the spec. */
-static enum mi_status read_composition(struct cost *c, const char *text) {
-    size_t n = 0, words = 0;
-    char **item = mi_list_split(text, '+', &n), *out = mi_calloc(strlen(text) + 1, 1);
-    enum mi_status st = item && out ? MI_OK : MI_E_NOMEM;
-    for (size_t i = 0; i < n && st == MI_OK; i++) {
-        char **word = mi_list_split(item[i], ':', &words), section[96];
-        snprintf(section, sizeof section, "defense.%.80s", word && words ? word[0] : "");
-        if (!word || !words) st = MI_E_NOMEM;
-        for (size_t k = 1; k < words && st == MI_OK; k++) {
-            char *eq = strchr(word[k], '=');
-            if (eq) *eq = '\0';
-            st = eq ? mi_spec_set(c->spec, section, word[k], eq + 1)
-                    : mi_fail(MI_E_USAGE, "bench: \"%s\": write NAME or NAME:SETTING=VALUE:...", item[i]);
-        }
-        if (st == MI_OK) strcat(strcat(out, i ? "+" : ""), word[0]);
-        mi_list_free(word, words);
-    }
-    mi_list_free(item, n);
-    c->composition = out;
-    return st;
-}
 
 /* Photos of noise: a handful of each person. */
 static enum mi_status make_data(struct cost *c, int size) {
@@ -78,7 +55,9 @@ static enum mi_status make_data(struct cost *c, int size) {
 static enum mi_status read_names(struct cost *c, const struct bench_setup *setup) {
     memset(c, 0, sizeof *c);
     if (!(c->spec = mi_spec_load(setup->spec, NULL, 0))) return mi_error_status();
-    return read_composition(c, setup->work + sizeof prefix - 1);
+    MI_TRY(mi_spec_set(c->spec, mi_section_word(MI_SEC_DEFENSE), "name", setup->work + sizeof prefix - 1));
+    c->composition = c->spec->cells[0].defense;
+    return MI_OK;
 }
 
 static enum mi_status cost_open(struct cost *c, const struct bench_setup *setup) {
@@ -95,7 +74,6 @@ static enum mi_status cost_open(struct cost *c, const struct bench_setup *setup)
 
 static void cost_close(struct cost *c) {
     mi_spec_free(c->spec);
-    free(c->composition);
     free(c->labels);
     for (int s = 0; s < MI_SPLIT_COUNT; s++) free(c->pixels[s]);
 }

@@ -18,7 +18,10 @@ const struct mi_values *classifier_section(const struct engine *e, const struct 
 enum mi_status classifier_identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
     static const char *const skip[] = {"model", "size", NULL};
     mi_hasher_text(h, "model", s->model);
-    mi_hasher_text(h, "defense", s->defense);
+    char *defense = mi_composition_names(s->defense); /* settings count by their values, below */
+    if (!defense) return MI_E_NOMEM;
+    mi_hasher_text(h, "defense", defense);
+    free(defense);
     MI_TRY(plan_hash_settings(h, classifier_section(e, s), skip));
     const struct mi_values *model = mi_spec_entry(e->spec, MI_KIND_MODEL, s->model);
     if (!model) return mi_error_status();

@@ -11,7 +11,9 @@
 #include "midre/spec.h"
 
 static enum mi_status add(struct mi_defenses *ds, const char *name, const struct mi_spec *spec) {
-    const struct mi_defense_desc *desc = mi_defense_find(name);
+    char *plain = mi_composition_names(name);
+    const struct mi_defense_desc *desc = plain ? mi_defense_find(plain) : NULL;
+    free(plain);
     if (!desc) return mi_error_status();
     for (int i = 0; i < ds->n; i++)
         if (ds->item[i].desc == desc) return mi_fail(MI_E_INPUT, "defense %s is named twice in one composition", name);

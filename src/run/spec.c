@@ -97,6 +97,7 @@ void mi_spec_free(struct mi_spec *spec) {
         for (size_t i = 0; i < spec->priv->n[k]; i++) mi_values_free(spec->priv->entry[k][i]);
         free(spec->priv->entry[k]);
     }
+    if (spec->priv) mi_variants_free(&spec->priv->variants);
     free(spec->priv);
     mi_cells_free(&(struct mi_cells){.cell = spec->cells, .n = spec->n_cells});
     free(spec->path);
@@ -166,9 +167,10 @@ static enum mi_status rebuild_cells(struct mi_spec *spec, const struct mi_ini *i
             mi_fail_context("%s:%d", label, it->line);
     }
     if (status != MI_OK) return status;
-    mi_cells_free(&(struct mi_cells){.cell = spec->cells, .n = spec->n_cells});
+    mi_cells_free(&(struct mi_cells){.cell = spec->cells, .n = spec->n_cells, .variants = spec->priv->variants});
     spec->cells = fresh.cell;
     spec->n_cells = fresh.n;
+    spec->priv->variants = fresh.variants;
     return MI_OK;
 }
 
@@ -253,5 +255,5 @@ const struct mi_values *mi_spec_entry(const struct mi_spec *spec, enum mi_kind k
     const struct mi_entry *const *entries = mi_catalogue(kind, &n);
     for (size_t i = 0; i < n && i < spec->priv->n[kind]; i++)
         if (strcmp(entries[i]->name, name) == 0) return spec->priv->entry[kind][i];
-    return NULL;
+    return kind == MI_KIND_DEFENSE ? mi_variants_find(&spec->priv->variants, name) : NULL;
 }

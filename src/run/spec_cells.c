@@ -61,29 +61,37 @@ static const char *value(const struct mi_spec *spec, enum mi_section s, const ch
     return mi_values_text(spec->section[s], key);
 }
 
-/* One defense of the list: a name or a composition a+b of different names; "none" stands alone. */
-static enum mi_status check_defense(const char *text) {
-    size_t n;
-    char **part = mi_list_split(text, '+', &n);
-    if (!part) return MI_E_NOMEM;
+/* One defense of the list: a name or a composition a+b of different names; "none" stands alone.  Settings that follow
+ * a name after colons are kept in `variants`. */
+static enum mi_status check_defense(const struct mi_spec *spec, const char *text, struct mi_variants *variants) {
+    size_t n, m = 0;
+    char *names = mi_composition_names(text);
+    char **name = names ? mi_list_split(names, '+', &m) : NULL, **part = name ? mi_list_split(text, '+', &n) : NULL;
+    free(names);
+    if (!part) {
+        mi_list_free(name, m);
+        return MI_E_NOMEM;
+    }
     enum mi_status status = MI_OK;
     if (n > MI_COMPOSED_MAX)
         status =
             mi_fail(MI_E_INPUT, "\"%.80s\" composes %zu defenses, at most %d go together", text, n, MI_COMPOSED_MAX);
     for (size_t i = 0; i < n && status == MI_OK; i++) {
-        if (!mi_catalogue_find(MI_KIND_DEFENSE, part[i]))
+        if (!mi_catalogue_find(MI_KIND_DEFENSE, name[i]))
             status = mi_error_status();
-        else if (n > 1 && strcmp(part[i], "none") == 0)
+        else if (n > 1 && strcmp(name[i], "none") == 0)
             status = mi_fail(MI_E_INPUT, "\"%.80s\": none does not compose with a defense", text);
         for (size_t j = 0; j < i && status == MI_OK; j++)
-            if (strcmp(part[i], part[j]) == 0) status = mi_fail(MI_E_INPUT, "\"%.80s\" names %s twice", text, part[i]);
+            if (strcmp(name[i], name[j]) == 0) status = mi_fail(MI_E_INPUT, "\"%.80s\" names %s twice", text, name[i]);
+        if (status == MI_OK) status = mi_variants_add(variants, spec, part[i]);
     }
     mi_list_free(part, n);
+    mi_list_free(name, m);
     return status;
 }
 
-static enum mi_status check_name(enum mi_kind kind, const char *name) {
-    if (kind == MI_KIND_DEFENSE) return check_defense(name);
+static enum mi_status check_name(const struct mi_spec *spec, enum mi_kind kind, const char *name, struct mi_cells *out) {
+    if (kind == MI_KIND_DEFENSE) return check_defense(spec, name, &out->variants);
     return mi_catalogue_find(kind, name) ? MI_OK : mi_error_status();
 }
 
@@ -98,7 +106,7 @@ static char **read_list(const struct mi_spec *spec, enum mi_section s, const cha
         if (!list[i][0])
             status = mi_fail(MI_E_INPUT, "\"%.80s\" has an empty place between its commas", text);
         else
-            status = check_name(kind, list[i]);
+            status = check_name(spec, kind, list[i], out);
         for (size_t j = 0; j < i && status == MI_OK; j++)
             if (strcmp(list[i], list[j]) == 0) status = mi_fail(MI_E_INPUT, "\"%.80s\" names %s twice", text, list[i]);
     }
@@ -150,6 +158,7 @@ void mi_cells_free(struct mi_cells *cells) {
         free(cells->cell[i].attack);
     }
     free(cells->cell);
+    mi_variants_free(&cells->variants);
     cells->cell = NULL;
     cells->n = 0;
 }
@@ -192,7 +201,7 @@ bool mi_spec_uses(const struct mi_spec *spec, enum mi_kind kind, const char *nam
         const struct mi_cell *c = &spec->cells[i];
         if (kind == MI_KIND_MODEL && strcmp(c->model, name) == 0) return true;
         if (kind == MI_KIND_ATTACK && strcmp(c->attack, name) == 0) return true;
-        if (kind == MI_KIND_DEFENSE && mi_list_has(c->defense, '+', name)) return true;
+        if (kind == MI_KIND_DEFENSE && mi_composition_has(c->defense, name)) return true;
     }
     return false;
 }

@@ -97,8 +97,10 @@ static char *composition_variant(const struct mi_spec *spec, const char *composi
     size_t n = 0;
     char **part = spec && composition ? mi_list_split(composition, '+', &n) : NULL;
     for (size_t i = 0; list && part && i < n; i++) {
-        const struct mi_entry *e = mi_catalogue_find(MI_KIND_DEFENSE, part[i]);
+        char *name = mi_composition_names(part[i]);
+        const struct mi_entry *e = name ? mi_catalogue_find(MI_KIND_DEFENSE, name) : NULL;
         const struct mi_values *v = e ? mi_spec_entry(spec, MI_KIND_DEFENSE, part[i]) : NULL;
+        free(name);
         if (!v)
             mi_error_clear();
         else if (variant_of(e, v, &list) != MI_OK)
@@ -129,6 +131,10 @@ static enum mi_status add_measured(struct mi_table *t, const struct mi_run_view 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) MI_TRY(copy_text(own[i], from[i]));
     r->source = mi_format("%s %04d", s->quick ? "quick" : "run", v->number);
     r->variant = composition_variant(spec, r->s.defense);
+    char *names = mi_composition_names(r->s.defense); /* settings are the variant's to say */
+    if (!names) return MI_E_NOMEM;
+    free(r->s.defense);
+    r->s.defense = names;
     const char *pub = spec ? mi_values_text(spec->section[MI_SEC_DATA], "public") : "";
     MI_TRY(copy_text(&r->public_data, spec && !*pub ? r->s.data : pub));
     return r->source && r->variant ? MI_OK : MI_E_NOMEM;

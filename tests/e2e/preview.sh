@@ -34,6 +34,8 @@ small="data.size=32 data.synthfaces.identities=4 data.synthfaces.photos=6 data.s
     check "without a terminal it goes to preview.png; equal settings, equal bytes"
     m preview --defense midre --rows 3 --cols 4 -o b.png $small defense.midre.fill=telea run.seed=1 && ! cmp -s a.png b.png
     check "settings on the line count"
+    m preview --defense midre:fill=telea --rows 3 --cols 4 -o b2.png $small run.seed=1 && cmp -s b.png b2.png
+    check "... and so do those behind the name"
     m preview --defense fe+blur+cutmix --rows 2 --cols 3 -o c.png $small target.recipe=ppa && [ "$(size c.png)" = "96 64" ]
     check "compositions, with a recipe's crops and colours"
     printf '[data]\nsize = 32\n[data.synthfaces]\nidentities = 4\nphotos = 6\npublic_identities = 4\n[defense]\nname = none, ee\n' >s.ini

@@ -66,6 +66,16 @@ check "nothing is trained" [ "$(grep -c 'loss/train' <(grep '"stage":"target' "$
 acc_of() { grep '"t":"score".*"defense":"none"' "$1" | tail -n 1 | sed 's/.*"acc":\([0-9.]*\).*/\1/'; }
 check "the given target measures the same" [ "$(acc_of "$given")" = "$(acc_of "$journal")" ]
 
+# Settings behind a defense's name: a row each; equal values are the target that is there already.
+mkdir -p "$ws/runs/0006"
+sed 's/^name = none, midre$/name = none, midre:area_high=0.4, midre:area_high=0.8/' "$run/spec.ini" >"$ws/runs/0006/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0006" --until target >>"$TEST_TMP/run_small.log" 2>&1
+check "settings of its own: the run ends" [ $? -eq 0 ]
+own=$ws/runs/0006/journal.jsonl
+check "equal values are found in the cache" grep -q '"stage":"target.quick.midre:area_high=0.4".*"state":"cached"' "$own"
+check "other values are another target" grep -q '"stage":"target.quick.midre:area_high=0.8".*"state":"done"' "$own"
+check "which was trained with them" grep -q '"text":".*erases 4[45]\.[0-9] %' <(grep 'area_high=0.8' "$own")
+
 # Errors speak: wrong folder, wrong spec.
 "$ENGINE_BIN" run "$TEST_TMP/nowhere" 2>"$TEST_TMP/err"
 check "a missing run folder exits with 4" [ $? -eq 4 ]

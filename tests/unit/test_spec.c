@@ -198,7 +198,7 @@ static void written_specs_read_back_equal(void **state) {
     static const char *const overrides[] = {"run.name=a; b # c = 'd' [e]",
                                             "target.lr=0.1",
                                             "run.seed=3",
-                                            "defense.name=none, midre",
+                                            "defense.name=none, midre, midre:fill=zero+nls",
                                             "judge.milestones=10,20,30",
                                             "run.device=cuda:1",
                                             "defense.midre.area_high=0.35",
@@ -279,6 +279,40 @@ static void lists_split_with_their_holes(void **state) {
                  mi_list_has("", ',', "x"));
 }
 
+/* "midre:area_high=0.8": settings of one item, on top of the section's. */
+static void defenses_carry_settings_of_their_own(void **state) {
+    (void)state;
+    struct mi_spec *spec = parse("[defense]\nname = midre, midre : area_high = 0.8 :fill=zero+nls:alpha=-0.1\n"
+                                 "[defense.midre]\narea_low = 0.2\n");
+    if (!spec) fail_msg("%s", mi_error_text());
+    assert_int_equal(spec->n_cells, 2);
+    const char *text = "midre : area_high = 0.8 :fill=zero";
+    assert_string_equal(spec->cells[1].defense, "midre : area_high = 0.8 :fill=zero+nls:alpha=-0.1");
+    const struct mi_values *own = mi_spec_entry(spec, MI_KIND_DEFENSE, text);
+    const struct mi_values *plain = mi_spec_entry(spec, MI_KIND_DEFENSE, "midre");
+    assert_non_null(own);
+    assert_true(mi_values_real(own, "area_high") == 0.8 && mi_values_real(own, "area_low") == 0.2);
+    assert_string_equal(mi_values_text(own, "fill"), "zero");
+    assert_true(mi_values_real(plain, "area_high") == 0.4);
+    assert_true(mi_values_real(mi_spec_entry(spec, MI_KIND_DEFENSE, "nls:alpha=-0.1"), "alpha") == -0.1);
+    assert_null(mi_spec_entry(spec, MI_KIND_DEFENSE, "midre:area_high=0.7"));
+    assert_int_equal(mi_spec_set(spec, "defense.midre", "area_low", "0.3"), MI_OK); /* they follow their section */
+    assert_true(mi_values_real(mi_spec_entry(spec, MI_KIND_DEFENSE, text), "area_low") == 0.3);
+    char *names = mi_composition_names(" none, midre : area_high = 0.8:fill=zero + nls:alpha=1");
+    assert_string_equal(names, "none,midre+nls");
+    free(names);
+    assert_true(mi_composition_has("midre:fill=zero + nls:alpha=1", "nls") && mi_composition_has("nls", "nls"));
+    assert_false(mi_composition_has("midre:fill=nls", "nls") || mi_composition_has("midre", "mid"));
+    mi_spec_free(spec);
+    refuse("[defense]\nname = midre:area_hihg=0.8\n", "area_high");
+    refuse("[defense]\nname = midre:area_high=2\n", "area_high");
+    refuse("[defense]\nname = midre:area_high\n", "NAME=VALUE");
+    refuse("[defense]\nname = midre:=1\n", "NAME=VALUE");
+    refuse("[defense]\nname = midre:\n", "NAME=VALUE");
+    refuse("[defense]\nname = midre:fill=zero+midre\n", "names midre twice");
+    refuse("[defense]\nname = mirde:fill=zero\n", "midre");
+}
+
 /* Whatever bytes come, a spec is loaded or refused with a message; and what is loaded can be written and loaded. */
 static void damaged_files_never_surprise(void **state) {
     (void)state;
@@ -348,6 +382,7 @@ int main(void) {
         cmocka_unit_test(unused_entries_are_kept_only_when_changed),
         cmocka_unit_test(a_refused_change_changes_nothing),
         cmocka_unit_test(lists_split_with_their_holes),
+        cmocka_unit_test(defenses_carry_settings_of_their_own),
         cmocka_unit_test(damaged_files_never_surprise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

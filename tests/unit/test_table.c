@@ -169,9 +169,9 @@ static void measured_rows_get_their_own_baseline(void **state) {
     (void)state;
     char *a[] = {score("quick", "none", 90, 60, 0, ""), score("quick", "midre", 85, 20, 0, ""),
                  mi_strdup("{\"v\":1,\"at\":3,\"t\":\"score\",\"cell\":\"torn")};
-    char *b = score("quick", "midre", 80, 10, 1, ""), *c = score("quick", "midre", 92, 30, 0, "");
+    char *b = score("quick", "midre:area_high=0.8 + nls:alpha=-0.1", 80, 10, 1, ""), *c = score("quick", "midre", 92, 30, 0, "");
     int first = make_run("[defense.midre]\narea_low = 0.2\narea_high = 0.8\nfill = zero\n", a, 3),
-        second = make_run("[run]\nname = b\n", &b, 1);
+        second = make_run("[run]\nname = b\n[defense]\nname = midre:area_high=0.8 + nls:alpha=-0.1\n", &b, 1);
     int third = make_run("[run]\nname = c\n", &c, 1);
     struct mi_table t;
     assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
@@ -190,12 +190,14 @@ static void measured_rows_get_their_own_baseline(void **state) {
             seen |= 4, assert_true(r->run == third && r->s.overpriced); /* the first run's row; accuracy rose */
     }
     assert_int_equal(seen, 7);
-    assert_true(t.rows[1].run == third && t.rows[3].run == first); /* newest first among equals */
+    assert_true(t.rows[1].run == third && t.rows[2].run == first); /* newest first among equals */
     char cell[64];
-    assert_int_equal(mi_table_cell(&t.rows[3], "defense", cell, sizeof cell), MI_OK);
+    assert_int_equal(mi_table_cell(&t.rows[2], "defense", cell, sizeof cell), MI_OK);
     assert_string_equal(cell, "midre(0.2,0.8,fill=zero)");
     assert_int_equal(mi_table_cell(&t.rows[1], "defense", cell, sizeof cell), MI_OK);
     assert_string_equal(cell, "midre(0.1,0.4)");
+    assert_int_equal(mi_table_cell(&t.rows[3], "defense", cell, sizeof cell), MI_OK);
+    assert_string_equal(cell, "midre+nls(0.1,0.8,-0.1)"); /* settings of its own, said as any others */
     assert_int_equal(mi_table_cell(&t.rows[0], "source", cell, sizeof cell), MI_OK);
     char want[32];
     snprintf(want, sizeof want, "run %04d", first);
