@@ -67,3 +67,21 @@ product_sums() { # workspace
 rows() { # run folder
     grep -hE '"t":"(score|recon)"' "$1/journal.jsonl" | sed 's/,"v":1,"at":[0-9.]*//' | LC_ALL=C sort -u
 }
+
+# Starts the engine, waits until a stage whose line matches is at work since that start, waits a random moment, kills.
+killed=0
+kill_in() { # run folder, regular expression on a stage's line
+    local from pid journal=$1/journal.jsonl
+    from=$(($(cat "$journal" 2>/dev/null | wc -c) + 1))
+    "$ENGINE_BIN" run "$1" >>"$TEST_TMP/cut.log" 2>&1 &
+    pid=$!
+    while kill -0 $pid 2>/dev/null; do
+        if tail -c +$from "$journal" 2>/dev/null | grep -E "$2" | grep -qE '"state":"(start|resume)"'; then
+            sleep "0.$(printf %02d $((RANDOM % 45)))"
+            kill -9 $pid 2>/dev/null && killed=$((killed + 1))
+            break
+        fi
+        sleep 0.02
+    done
+    wait $pid 2>/dev/null
+}

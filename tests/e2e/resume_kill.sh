@@ -15,25 +15,8 @@ journal=$run/journal.jsonl
 "$ENGINE_BIN" run "$ref" >"$TEST_TMP/whole.log" 2>&1
 check "the reference ends" [ $? -eq 0 ]
 
-# Starts the engine, waits until a stage of the kind is at work since that start, waits a random moment, kills.
-killed=0
-kill_in() { # kind
-    local from pid
-    from=$(($(cat "$journal" 2>/dev/null | wc -c) + 1))
-    "$ENGINE_BIN" run "$run" >>"$TEST_TMP/cut.log" 2>&1 &
-    pid=$!
-    while kill -0 $pid 2>/dev/null; do
-        if tail -c +$from "$journal" 2>/dev/null | grep -qE "\"kind\":\"$1\",\"state\":\"(start|resume)\""; then
-            sleep "0.$(printf %02d $((RANDOM % 45)))"
-            kill -9 $pid 2>/dev/null && killed=$((killed + 1))
-            break
-        fi
-        sleep 0.02
-    done
-    wait $pid 2>/dev/null
-}
 for kind in data target prior judge attack score; do
-    for _ in $(seq "$kills"); do kill_in $kind; done
+    for _ in $(seq "$kills"); do kill_in "$run" "\"kind\":\"$kind\""; done
 done
 check "engines were killed ($killed)" [ "$killed" -ge 4 ]
 "$ENGINE_BIN" run "$run" >>"$TEST_TMP/cut.log" 2>&1
