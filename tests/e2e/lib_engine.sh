@@ -69,14 +69,20 @@ rows() { # run folder
 }
 
 # Starts the engine, waits until a stage whose line matches is at work since that start, waits a random moment, kills.
+# A line that matches the second expression says that it is too late: the engine ends without being counted.
 killed=0
-kill_in() { # run folder, regular expression on a stage's line
-    local from pid journal=$1/journal.jsonl
+kill_in() { # run folder, regular expression on a stage's line, another on any line (nothing)
+    local from pid said journal=$1/journal.jsonl late=${3:-^no such line}
     from=$(($(cat "$journal" 2>/dev/null | wc -c) + 1))
     "$ENGINE_BIN" run "$1" >>"$TEST_TMP/cut.log" 2>&1 &
     pid=$!
     while kill -0 $pid 2>/dev/null; do
-        if tail -c +$from "$journal" 2>/dev/null | grep -E "$2" | grep -qE '"state":"(start|resume)"'; then
+        said=$(tail -c +$from "$journal" 2>/dev/null)
+        if grep -qE "$late" <<<"$said"; then
+            kill -9 $pid 2>/dev/null
+            break
+        fi
+        if grep -E "$2" <<<"$said" | grep -qE '"state":"(start|resume)"'; then
             sleep "0.$(printf %02d $((RANDOM % 45)))"
             kill -9 $pid 2>/dev/null && killed=$((killed + 1))
             break

@@ -10,44 +10,45 @@ gan_width = 8
 n_critic = 2"
 attacks_spec() { # run folder: the tiny experiment with all attacks on one target
     sed -i 's/^name = none, midre$/name = none/; s/^name = gmi$/name = gmi, kedmi, lomma_gmi, lomma_kedmi, plgmi, brepmi, rlbmi/
-            s/^gan_width = 16$/gan_width = 8\nn_critic = 2/; s/^gan_steps = 12$/gan_steps = 40/' "$1/spec.ini"
+            s/^gan_width = 16$/gan_width = 8\nn_critic = 2/; s/^gan_steps = 12$/gan_steps = 40/
+            s/^iterations = 25$/iterations = 120/' "$1/spec.ini"
     cat >>"$1/spec.ini" <<SPEC
 [attack.kedmi]
 gan_steps = 40
 mbd_kernels = 4
 mbd_dim = 4
-iterations = 40
+iterations = 120
 $gan
 [attack.lomma_gmi]
 gan_steps = 40
-iterations = 40
+iterations = 120
 students = quick:width=8, quick:width=16, quickres:width=8
-student_steps = 30
+student_steps = 80
 $gan
 [attack.lomma_kedmi]
 gan_steps = 40
 mbd_kernels = 4
 mbd_dim = 4
-iterations = 40
+iterations = 120
 students = quick:width=8, quick:width=16, quickres:width=8
-student_steps = 30
+student_steps = 80
 $gan
 [attack.plgmi]
 per_class = 10
 gan_steps = 40
 z_dim = 16
-iterations = 40
+iterations = 120
 $gan
 [attack.brepmi]
 gan_steps = 40
 points = 4
-max_iters = 15
+max_iters = 30
 max_radius = 5
 init_rounds = 20
 $gan
 [attack.rlbmi]
 gan_steps = 40
-episodes = 60
+episodes = 150
 hidden = 16
 batch = 8
 warmup = 8
@@ -63,7 +64,7 @@ check "the reference ends" [ $? -eq 0 ]
 stages=$(grep '"t":"stage"' "$ref/journal.jsonl" | grep -oE '"stage":"(prior|students|attack)[^"]*"' | awk '!seen[$0]++')
 for stage in $stages; do
     before=$killed
-    for _ in $(seq "${KILLS:-4}"); do kill_in "$run" "$stage"; done
+    for _ in $(seq "${KILLS:-4}"); do kill_in "$run" "$stage" "$stage.*\"state\":\"(done|cached)\""; done
     check "killed in $stage: $((killed - before))" [ $((killed - before)) -ge 1 ]
 done
 "$ENGINE_BIN" run "$run" >>"$TEST_TMP/cut.log" 2>&1
