@@ -61,6 +61,8 @@ char *mi_spec_write(const struct mi_spec *spec);
 /* The names of a composition, or of a list of them, without settings: "midre:fill=zero+nls" -> "midre+nls".  Caller
  * frees; NULL on no memory. */
 char *mi_composition_names(const char *composition);
+/* A composition as titles say it, settings by value alone: "midre:area_high=0.8+nls" -> "midre(0.8)+nls".  Returns `out`. */
+const char *mi_composition_short(const char *composition, char *out, size_t size);
 /* Whether a composition has the defense `name`, with whatever settings. */
 bool mi_composition_has(const char *composition, const char *name);
 /* Splits "a, b ,c" (sep ',') or "a+b" (sep '+') into fresh strings; *n receives the count. Free with mi_list_free. */

@@ -97,9 +97,9 @@ static void tell_log(struct follow *f) {
 static void tell_scores(struct follow *f) {
     for (; f->n_scores < f->v->n_scores; f->n_scores++) {
         const struct mi_score_view *s = &f->v->scores[f->n_scores];
-        char line[400];
+        char line[400], defense[160];
         snprintf(line, sizeof line, "%s on %s with %s: accuracy %.2f %%, attack accuracy %.2f %%%s", s->attack,
-                 s->model, s->defense, s->acc, s->attacc, s->synthetic ? " (synthetic data)" : "");
+                 s->model, mi_composition_short(s->defense, defense, sizeof defense), s->acc, s->attacc, s->synthetic ? " (synthetic data)" : "");
         say(f, f->v->updated, line);
     }
 }

@@ -30,6 +30,31 @@ char *mi_composition_names(const char *composition) {
     return out;
 }
 
+const char *mi_composition_short(const char *composition, char *out, size_t size) {
+    size_t n = 0;
+    bool open = false;
+    for (const char *at = composition; size > 0;) {
+        char add = *at;
+        if (add == ':') { /* ":area_high=0.8" */
+            add = open ? ',' : '(';
+            open = true;
+            at += strcspn(at, "=+");
+            if (*at == '=') at++;
+            while (isspace((unsigned char)*at)) at++;
+        } else if (open && (add == '+' || !add)) {
+            add = ')';
+            open = false;
+        } else if (!add) {
+            break;
+        } else {
+            at++;
+        }
+        if (!isspace((unsigned char)add) && n + 1 < size) out[n++] = add;
+    }
+    if (size > 0) out[n] = '\0';
+    return out;
+}
+
 bool mi_composition_has(const char *composition, const char *name) {
     size_t n = strlen(name);
     for (const char *at = composition; *at; at += strcspn(at, "+"), at += *at == '+') {

@@ -301,6 +301,11 @@ static void defenses_carry_settings_of_their_own(void **state) {
     char *names = mi_composition_names(" none, midre : area_high = 0.8:fill=zero + nls:alpha=1");
     assert_string_equal(names, "none,midre+nls");
     free(names);
+    char title[40];
+    assert_string_equal(mi_composition_short("midre : area_low = 0.1:area_high=0.8 + nls:alpha=-1+ mid", title, sizeof title),
+                        "midre(0.1,0.8)+nls(-1)+mid");
+    assert_string_equal(mi_composition_short("midre:fill=zero", title, sizeof title), "midre(zero)");
+    assert_string_equal(mi_composition_short("midre:fill=zero", title, 6), "midre");
     assert_true(mi_composition_has("midre:fill=zero + nls:alpha=1", "nls") && mi_composition_has("nls", "nls"));
     assert_false(mi_composition_has("midre:fill=nls", "nls") || mi_composition_has("midre", "mid"));
     mi_spec_free(spec);
