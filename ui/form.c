@@ -260,7 +260,7 @@ static enum mi_status step_entry(struct mi_spec *spec, const struct mi_field *f,
     const char *list[256], *now = mi_field_value(spec, f), *next;
     size_t n;
     const struct mi_entry *const *e = mi_catalogue(f->catalogue, &n);
-    if (strpbrk(now, ",+")) return mi_fail(MI_E_INPUT, "several are chosen: Enter shows the list");
+    if (strpbrk(now, ",+:")) return mi_fail(MI_E_INPUT, "more than a name is chosen: Enter shows the list");
     for (size_t k = 0; k < n && k < 256; k++) list[k] = e[k]->name;
     next = neighbour(now, list, n < 256 ? n : 256, by);
     return next ? mi_spec_set(spec, f->section, f->set->name, next) : MI_OK;

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "midre/spec.h"
 #include "ui/gallery.h"
 #include "ui/screen.h"
 
@@ -32,8 +31,8 @@ static bool undefended(const struct mi_cell_view *c) {
 }
 
 /* What the pictures of a cell are called. */
-static const char *shield(const struct mi_cell_view *c, char *out, size_t size) {
-    return undefended(c) ? "no defense" : mi_composition_short(c->defense, out, size);
+static const char *shield(const struct mi_cell_view *c) {
+    return undefended(c) ? "no defense" : c->label ? c->label : c->defense;
 }
 
 /* The which-th cell (counted round) that is, or is not, defended; NULL if there is none. */
@@ -122,8 +121,8 @@ static void caption(struct mi_ui *ui, struct mi_rect r, enum mi_ink ink, int lin
 
 static void caption_cell(struct mi_ui *ui, struct mi_rect r, const struct mi_cell_view *c,
                          const struct mi_atlas_view *a, int row) {
-    char text[256], name[128];
-    snprintf(text, sizeof text, "%s: %s on %s", shield(c, name, sizeof name),
+    char text[256];
+    snprintf(text, sizeof text, "%s: %s on %s", shield(c),
              c->attack ? c->attack : "attack", c->model ? c->model : "");
     caption(ui, r, undefended(c) ? MI_INK_S2 : MI_INK_S1, 0, text);
     if (!a) {
@@ -194,10 +193,9 @@ static void draw_strip(struct mi_ui *ui) {
     for (int k = 0; k < n && k < in.h; k++) {
         const struct mi_atlas_view *a = mi_view_atlas(ui->view, "recon", cell[k]->id);
         int hits = 0, room = in.w - 28, from = 0;
-        char name[128];
         for (size_t j = 0; j < cell[k]->n_recon; j++) hits += cell[k]->recon[j].hit;
         mi_putf(&ui->theme, in.y + k, in.x + 1, 14, undefended(cell[k]) ? MI_INK_S2 : MI_INK_S1, "%-.13s",
-                shield(cell[k], name, sizeof name));
+                shield(cell[k]));
         if (a && g->identity >= room) from = g->identity - room + 1;
         for (int row = from; a && row < a->rows && row - from < room; row++) {
             const struct mi_recon_view *v = mi_gallery_verdict(cell[k], row, g->restart % (a->cols ? a->cols : 1));

@@ -2,7 +2,8 @@
  *
  *   [run]        name seed device precision threads           [data]   name size private... (see spec_sections.c)
  *   [target]     model (list) epochs batch lr ... init         [judge]  model size epochs ... init
- *   [defense]    name (list; each item may compose: midre+nls, and carry settings: midre:fill=zero) [attack] name (list) identities restarts
+ *   [defense]    name (list; an item may compose and carry settings: midre:fill=zero+nls)
+ *   [attack]     name (list) identities restarts
  *   [score]      ...                                           [prior]  ...
  *   [model.X] [defense.X] [attack.X] [data.X]   the settings of one catalogue entry
  *
@@ -21,8 +22,9 @@ const char *mi_section_word(enum mi_section s);
 const struct mi_setting *mi_section_settings(enum mi_section s);
 
 struct mi_cell {
-    char *id;      /* "vgg16/midre/gmi": unique in the run, also file-name safe with / replaced by _ */
-    char *model, *defense, *attack; /* defense may be a composition "midre+nls:alpha=-0.1" */
+    char *id;      /* "vgg16/midre/gmi": unique in the run; mi_file_word makes a file name of it */
+    char *model, *defense, *attack; /* defense may be a composition "midre:area_high=0.8+nls" */
+    char *label;   /* its defense as titles say it: "midre(0.1,0.8)" where it has settings of its own, else the same */
 };
 
 struct mi_spec {
@@ -58,11 +60,12 @@ enum mi_status mi_spec_set(struct mi_spec *spec, const char *section, const char
 
 /* The complete resolved spec as ini text (every key that matters, canonical order); caller frees. Loads back equal. */
 char *mi_spec_write(const struct mi_spec *spec);
-/* The names of a composition, or of a list of them, without settings: "midre:fill=zero+nls" -> "midre+nls".  Caller
+/* The names of a composition, or of a list of them, without settings: "midre:fill=zero+nls" is "midre+nls".  Caller
  * frees; NULL on no memory. */
 char *mi_composition_names(const char *composition);
-/* A composition as titles say it, settings by value alone: "midre:area_high=0.8+nls" -> "midre(0.8)+nls".  Returns `out`. */
-const char *mi_composition_short(const char *composition, char *out, size_t size);
+/* Its settings as the table shows them, "0.1,0.8,fill=zero".  Caller frees; NULL with a message on no memory or when the
+ * spec has no such defense. */
+char *mi_composition_variant(const struct mi_spec *spec, const char *composition);
 /* Whether a composition has the defense `name`, with whatever settings. */
 bool mi_composition_has(const char *composition, const char *name);
 /* Splits "a, b ,c" (sep ',') or "a+b" (sep '+') into fresh strings; *n receives the count. Free with mi_list_free. */

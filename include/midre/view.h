@@ -30,7 +30,10 @@ struct mi_atlas_view { /* one picture file of tiles */
     int64_t step; bool final;
     unsigned version;                        /* grows when the file was rewritten: redraw */
 };
-struct mi_cell_view { char *id, *model, *defense, *attack; struct mi_recon_view *recon; size_t n_recon; };
+struct mi_cell_view {
+    char *id, *model, *defense, *attack, *label /* of the defense, in titles; may be NULL */;
+    struct mi_recon_view *recon; size_t n_recon;
+};
 struct mi_score_view {                       /* one table row; NAN = not measured */
     char *cell, *model, *defense, *attack, *data, *judge, *precision, *device, *protocol, *init;
     double acc, attacc, attacc_std, top5, top5_std, knn, tradeoff, judge_acc, target_judged; bool overpriced; /* "OP" */

@@ -57,7 +57,8 @@ static enum mi_status read_names(struct cost *c, const struct bench_setup *setup
     if (!(c->spec = mi_spec_load(setup->spec, NULL, 0))) return mi_error_status();
     MI_TRY(mi_spec_set(c->spec, mi_section_word(MI_SEC_DEFENSE), "name", setup->work + sizeof prefix - 1));
     c->composition = c->spec->cells[0].defense;
-    return MI_OK;
+    if (!strchr(setup->work, ',')) return MI_OK;
+    return mi_fail(MI_E_USAGE, "bench: \"%.80s\" is a list; measure one composition after another", setup->work);
 }
 
 static enum mi_status cost_open(struct cost *c, const struct bench_setup *setup) {

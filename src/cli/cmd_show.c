@@ -56,8 +56,10 @@ static enum mi_status print_scores(struct cli *c, const struct mi_run_view *v) {
     if (st == MI_OK) st = mi_table_print(&t, MI_TABLE_TEXT, stdout, cli_width(stdout));
     for (size_t i = 0; st == MI_OK && i < t.n; i++) {
         const struct mi_row *r = &t.rows[i];
-        if (r->s.note && *r->s.note)
-            printf("Note on %s, %s, %s: %s.\n", r->s.attack, r->s.model, r->s.defense, r->s.note);
+        char defense[160];
+        if (!r->s.note || !*r->s.note) continue;
+        if ((st = mi_table_cell(r, "defense", defense, sizeof defense)) == MI_OK)
+            printf("Note on %s, %s, %s: %s.\n", r->s.attack, r->s.model, defense, r->s.note);
     }
     mi_table_free(&t);
     return st;

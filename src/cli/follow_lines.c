@@ -94,12 +94,19 @@ static void tell_log(struct follow *f) {
     f->n_log = v->n_log;
 }
 
+/* How titles call the defense of a row. */
+static const char *defense_of(const struct mi_run_view *v, const struct mi_score_view *s) {
+    for (size_t i = 0; i < v->n_cells; i++)
+        if (v->cells[i].label && strcmp(v->cells[i].id, s->cell) == 0) return v->cells[i].label;
+    return s->defense;
+}
+
 static void tell_scores(struct follow *f) {
     for (; f->n_scores < f->v->n_scores; f->n_scores++) {
         const struct mi_score_view *s = &f->v->scores[f->n_scores];
-        char line[400], defense[160];
+        char line[400];
         snprintf(line, sizeof line, "%s on %s with %s: accuracy %.2f %%, attack accuracy %.2f %%%s", s->attack,
-                 s->model, mi_composition_short(s->defense, defense, sizeof defense), s->acc, s->attacc, s->synthetic ? " (synthetic data)" : "");
+                 s->model, defense_of(f->v, s), s->acc, s->attacc, s->synthetic ? " (synthetic data)" : "");
         say(f, f->v->updated, line);
     }
 }

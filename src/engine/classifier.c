@@ -141,10 +141,11 @@ static enum mi_status save(const struct engine *e, const struct stage *s, const 
     mt_archive *a = path ? mt_archive_create(path) : NULL;
     free(path);
     if (!a) return mi_error_status();
-    enum mi_status st = mi_params_save(m->params, a, "");
+    char *names = mi_composition_names(s->defense); /* equal targets, equal files, wherever their settings stand */
+    enum mi_status st = names ? mi_params_save(m->params, a, "") : MI_E_NOMEM;
     const float *mean = m->desc->mean, *std = m->desc->std;
     note(a, &st, "model", "%s", s->model);
-    note(a, &st, "defense", "%s", s->defense);
+    note(a, &st, "defense", "%s", names);
     note(a, &st, "data", "%s", s->data->dataset);
     note(a, &st, "classes", "%d", m->classes);
     note(a, &st, "size", "%d", m->size);
@@ -157,6 +158,7 @@ static enum mi_status save(const struct engine *e, const struct stage *s, const 
         snprintf(key, sizeof(key), "model.%s", t->name);
         note(a, &st, key, "%s", mi_values_text(v, t->name));
     }
+    free(names);
     if (st == MI_OK) return mt_archive_close(a);
     mt_archive_abort(a);
     return st;
@@ -197,7 +199,9 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
     json_object_set_new(facts, "epochs", json_integer(*finished ? 0 : r.epochs));
     json_object_set_new(facts, "init", json_string(origin(init, finished)));
     json_object_set_new(facts, "model", json_string(s->model));
-    json_object_set_new(facts, "defense", json_string(s->defense));
+    char *names = mi_composition_names(s->defense);
+    json_object_set_new(facts, "defense", json_string(names));
+    free(names);
     if (*told) json_object_set_new(facts, "defense_note", json_string(told));
     json_object_set_new(facts, "size", json_integer(s->size));
     json_object_set_new(facts, "classes", json_integer(s->data->images.classes));

@@ -69,11 +69,10 @@ static enum mi_status commit(struct engine *e, struct stage *s, struct mi_ctx *c
     time_t now = time(NULL);
     struct tm utc;
     strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    json_object_set_new(facts, "title", json_string(s->title));
     json_object_set_new(facts, "precision", json_string(e->precision == MT_BF16 ? "bf16" : "fp32"));
     json_object_set_new(facts, "volatile",
-                        json_pack("{s:f, s:s, s:s, s:s, s:i}", "seconds", seconds, "finished", when, "device",
-                                  e->device_name, "torch", mt_version(), "threads", mt_threads()));
+                        json_pack("{s:s, s:f, s:s, s:s, s:s, s:i}", "title", s->title, "seconds", seconds, "finished",
+                                  when, "device", e->device_name, "torch", mt_version(), "threads", mt_threads()));
     char *text = json_dumps(facts, JSON_COMPACT);
     if (!text && st == MI_OK) st = MI_E_NOMEM;
     if (st == MI_OK) st = mi_product_commit(p, text);

@@ -12,8 +12,6 @@
 
 #include "engine.h"
 
-enum { TITLE_MAX = 160 }; /* bytes of a defense in a title */
-
 #define FORMAT 1 /* grows when products of equal settings change */
 
 static const struct stage_ops *const ops[ST_KINDS] = {
@@ -176,13 +174,11 @@ static int attack_size(const struct engine *e, const struct mi_attack_desc *a, i
 
 static struct stage *need_prior(struct engine *e, const struct stage *attack, size_t cell) {
     const struct mi_attack_desc *a = attack->desc;
-    char defense[TITLE_MAX];
     struct stage p = {.kind = ST_PRIOR, .pub = attack->pub, .size = attack->size, .desc = a};
     if (a->prior_uses_target) {
         p.target = attack->target;
         p.id = mi_format("prior.%s.%s.%s", a->prior, p.target->model, p.target->defense);
-        p.title = mi_format("Prior %s for %s, %s", a->prior, p.target->model,
-                            mi_composition_short(p.target->defense, defense, sizeof defense));
+        p.title = mi_format("Prior %s for %s, %s", a->prior, p.target->model, e->spec->cells[cell].label);
     } else {
         p.id = mi_format("prior.%s", a->prior);
         p.title = mi_format("Prior %s", a->prior);
@@ -197,8 +193,7 @@ static struct stage *need_students(struct engine *e, const struct stage *attack,
     d.desc = attack->desc;
     d.target = attack->target;
     d.id = mi_format("students.%s.%s.%s", d.desc->students, t->model, t->defense);
-    char defense[TITLE_MAX];
-    d.title = mi_format("Students of %s, %s", t->model, mi_composition_short(t->defense, defense, sizeof defense));
+    d.title = mi_format("Students of %s, %s", t->model, e->spec->cells[cell].label);
     return need(e, d, cell);
 }
 
@@ -228,8 +223,6 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     const struct mi_cell *c = &e->spec->cells[i];
     const struct mi_values *data = e->spec->section[MI_SEC_DATA];
     const char *public_name = mi_values_text(data, "public");
-    char defense[TITLE_MAX];
-    mi_composition_short(c->defense, defense, sizeof defense);
     int size = (int)mi_values_int(data, "size"), made = 0;
     const struct mi_attack_desc *attack = mi_attack_find(c->attack);
     if (!attack || (made = attack_size(e, attack, size)) == 0) return mi_error_status();
@@ -237,7 +230,7 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     struct stage t = {.kind = ST_TARGET, .model = c->model, .defense = c->defense, .size = size};
     t.data = need_data(e, mi_values_text(data, "name"), size, MI_DATA_PRIVATE, i);
     t.id = mi_format("target.%s.%s", c->model, c->defense);
-    t.title = mi_format("Target %s, %s", c->model, defense);
+    t.title = mi_format("Target %s, %s", c->model, c->label);
     struct stage a = {
         .kind = ST_ATTACK, .model = c->model, .defense = c->defense, .size = made, .desc = attack, .data = t.data};
     if (!t.data) {
@@ -252,7 +245,7 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
     if (attack->prior && !(a.prior = need_prior(e, &a, i))) return mi_error_status();
     if (wants_students(e, attack) && !(a.students = need_students(e, &a, i))) return mi_error_status();
     a.id = mi_format("attack.%s.%s.%s", c->model, c->defense, c->attack);
-    a.title = mi_format("Attack %s on %s, %s", c->attack, c->model, defense);
+    a.title = mi_format("Attack %s on %s, %s", c->attack, c->model, c->label);
     struct stage s = {.kind = ST_SCORE,
                       .model = c->model,
                       .defense = c->defense,
@@ -262,7 +255,7 @@ static enum mi_status plan_cell(struct engine *e, size_t i) {
                       .target = a.target};
     if (!(s.attack = need(e, a, i)) || !(s.judge = need_judge(e, i))) return mi_error_status();
     s.id = mi_format("score.%s.%s.%s", c->model, c->defense, c->attack);
-    s.title = mi_format("Score %s on %s, %s", c->attack, c->model, defense);
+    s.title = mi_format("Score %s on %s, %s", c->attack, c->model, c->label);
     return need(e, s, i) ? MI_OK : mi_error_status();
 }
 

@@ -110,8 +110,8 @@ static json_t *describe_cells(const struct engine *e) {
     json_t *list = json_array();
     for (size_t i = 0; i < e->spec->n_cells; i++) {
         const struct mi_cell *c = &e->spec->cells[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "id", c->id, "model", c->model, "defense",
-                                              c->defense, "attack", c->attack));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", c->id, "model", c->model, "defense",
+                                              c->defense, "label", c->label, "attack", c->attack));
     }
     return list;
 }

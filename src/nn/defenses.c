@@ -20,7 +20,7 @@ static enum mi_status add(struct mi_defenses *ds, const char *name, const struct
     if (ds->n == MI_MAX_DEFENSES) return mi_fail(MI_E_INPUT, "at most %d defenses can be composed", MI_MAX_DEFENSES);
     struct mi_defense *d = &ds->item[ds->n];
     *d = (struct mi_defense){.desc = desc, .values = mi_spec_entry(spec, MI_KIND_DEFENSE, name)};
-    if (!d->values) return mi_error_status();
+    if (!d->values) return mi_fail(MI_E_INPUT, "the spec's list of defenses has no \"%.80s\"", name);
     if (desc->validate) MI_TRY(desc->validate(d->values));
     if (desc->state_size > 0) {
         d->state = mi_calloc(1, desc->state_size);

@@ -76,6 +76,12 @@ static enum mi_status check_defense(const struct mi_spec *spec, const char *text
     if (n > MI_COMPOSED_MAX)
         status =
             mi_fail(MI_E_INPUT, "\"%.80s\" composes %zu defenses, at most %d go together", text, n, MI_COMPOSED_MAX);
+    else if (m != n)
+        status = mi_fail(MI_E_INPUT, "\"%.80s\": a defense's name comes before its settings", text);
+    else if (strlen(text) > MI_DEFENSE_MAX)
+        status = mi_fail(MI_E_INPUT,
+                         "\"%.80s\": a defense with its settings is at most %d bytes; put what rows share into its section",
+                         text, MI_DEFENSE_MAX);
     for (size_t i = 0; i < n && status == MI_OK; i++) {
         if (!mi_catalogue_find(MI_KIND_DEFENSE, name[i]))
             status = mi_error_status();
@@ -90,8 +96,9 @@ static enum mi_status check_defense(const struct mi_spec *spec, const char *text
     return status;
 }
 
-static enum mi_status check_name(const struct mi_spec *spec, enum mi_kind kind, const char *name, struct mi_cells *out) {
-    if (kind == MI_KIND_DEFENSE) return check_defense(spec, name, &out->variants);
+static enum mi_status check_name(const struct mi_spec *spec, enum mi_kind kind, const char *name,
+                                 struct mi_variants *variants) {
+    if (kind == MI_KIND_DEFENSE) return check_defense(spec, name, variants);
     return mi_catalogue_find(kind, name) ? MI_OK : mi_error_status();
 }
 
@@ -106,7 +113,7 @@ static char **read_list(const struct mi_spec *spec, enum mi_section s, const cha
         if (!list[i][0])
             status = mi_fail(MI_E_INPUT, "\"%.80s\" has an empty place between its commas", text);
         else
-            status = check_name(spec, kind, list[i], out);
+            status = check_name(spec, kind, list[i], &out->variants);
         for (size_t j = 0; j < i && status == MI_OK; j++)
             if (strcmp(list[i], list[j]) == 0) status = mi_fail(MI_E_INPUT, "\"%.80s\" names %s twice", text, list[i]);
     }
@@ -142,12 +149,15 @@ static enum mi_status check_device(const struct mi_spec *spec, struct mi_cells *
 
 /* ---- cells ---------------------------------------------------------------------------------------------- */
 
-static enum mi_status make_cell(struct mi_cell *c, const char *model, const char *defense, const char *attack) {
+/* Takes over `label`. */
+static enum mi_status make_cell(struct mi_cell *c, char *label, const char *model, const char *defense,
+                                const char *attack) {
     c->id = mi_format("%s/%s/%s", model, defense, attack);
     c->model = mi_strdup(model);
     c->defense = mi_strdup(defense);
     c->attack = mi_strdup(attack);
-    return c->id && c->model && c->defense && c->attack ? MI_OK : MI_E_NOMEM;
+    c->label = label;
+    return c->label && c->id && c->model && c->defense && c->attack ? MI_OK : MI_E_NOMEM;
 }
 
 void mi_cells_free(struct mi_cells *cells) {
@@ -156,6 +166,7 @@ void mi_cells_free(struct mi_cells *cells) {
         free(cells->cell[i].model);
         free(cells->cell[i].defense);
         free(cells->cell[i].attack);
+        free(cells->cell[i].label);
     }
     free(cells->cell);
     mi_variants_free(&cells->variants);
@@ -183,7 +194,8 @@ enum mi_status mi_cells_build(const struct mi_spec *spec, struct mi_cells *out) 
         status = MI_E_NOMEM;
     for (size_t i = 0; status == MI_OK && i < nm * nd * na; i++) {
         out->n = i + 1;
-        status = make_cell(&out->cell[i], model[i / (nd * na)], defense[i / na % nd], attack[i % na]);
+        char *label = mi_variants_label(&out->variants, spec, defense[i / na % nd]);
+        status = make_cell(&out->cell[i], label, model[i / (nd * na)], defense[i / na % nd], attack[i % na]);
     }
     if (attack) mi_list_free(attack, na);
     if (defense) mi_list_free(defense, nd);

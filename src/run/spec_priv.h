@@ -6,6 +6,7 @@
 
 #define MI_COMPOSED_MAX 4 /* defenses in one composition; the engine's hook list has as many places */
 #define MI_CELLS_MAX    1000
+#define MI_DEFENSE_MAX  96 /* bytes of one with its settings: ids and names of pictures are made of it */
 
 /* Settings of defenses that are written in the list: text as there ("midre:fill=zero"), all values of that defense. */
 struct mi_variants {
@@ -15,8 +16,10 @@ struct mi_variants {
     } * item;
     size_t n;
 };
-/* Adds one part of a composition, if it has settings of its own and is not there yet; its name is known to the catalogue. */
+/* Adds one part of a composition, if it has settings of its own and is not there yet; the catalogue knows its name. */
 enum mi_status mi_variants_add(struct mi_variants *list, const struct mi_spec *spec, const char *part);
+/* How titles say a composition whose variants are in the list; caller frees. */
+char *mi_variants_label(const struct mi_variants *list, const struct mi_spec *spec, const char *composition);
 const struct mi_values *mi_variants_find(const struct mi_variants *list, const char *part); /* NULL: none */
 void mi_variants_free(struct mi_variants *list);
 

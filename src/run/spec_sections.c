@@ -101,7 +101,8 @@ static const struct mi_setting judge_settings[] = {
 
 static const struct mi_setting defense_settings[] = {
     {.name = "name", .type = MI_TEXT, .def = "none, midre",
-     .help = "Defenses to compare, comma separated; midre+nls uses two together, midre:area_high=0.8 one with a setting of its own"},
+     .help = "Defenses to compare, comma separated; midre+nls uses two together, midre:area_high=0.8 one with a setting of "
+             "its own"},
     MI_SETTING_END,
 };
 

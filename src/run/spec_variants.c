@@ -30,31 +30,6 @@ char *mi_composition_names(const char *composition) {
     return out;
 }
 
-const char *mi_composition_short(const char *composition, char *out, size_t size) {
-    size_t n = 0;
-    bool open = false;
-    for (const char *at = composition; size > 0;) {
-        char add = *at;
-        if (add == ':') { /* ":area_high=0.8" */
-            add = open ? ',' : '(';
-            open = true;
-            at += strcspn(at, "=+");
-            if (*at == '=') at++;
-            while (isspace((unsigned char)*at)) at++;
-        } else if (open && (add == '+' || !add)) {
-            add = ')';
-            open = false;
-        } else if (!add) {
-            break;
-        } else {
-            at++;
-        }
-        if (!isspace((unsigned char)add) && n + 1 < size) out[n++] = add;
-    }
-    if (size > 0) out[n] = '\0';
-    return out;
-}
-
 bool mi_composition_has(const char *composition, const char *name) {
     size_t n = strlen(name);
     for (const char *at = composition; *at; at += strcspn(at, "+"), at += *at == '+') {
@@ -63,6 +38,69 @@ bool mi_composition_has(const char *composition, const char *name) {
     }
     return false;
 }
+
+/* ---- how they are called ------------------------------------------------------------------------------------- */
+
+/* Appends ",text" to a comma list held in *list. */
+static enum mi_status list_add(char **list, const char *prefix, const char *text) {
+    char *longer = mi_format("%s%s%s%s", *list, **list ? "," : "", prefix, text);
+    if (!longer) return MI_E_NOMEM;
+    free(*list);
+    *list = longer;
+    return MI_OK;
+}
+
+/* "0.1,0.8,fill=zero": settings marked `label` as bare values, then whatever else differs from its default. */
+static enum mi_status variant_of(const struct mi_values *v, char **list) {
+    for (int pass = 0; pass < 2; pass++) {
+        for (const struct mi_setting *s = mi_values_settings(v); s && s->name; s++) {
+            if (s->cosmetic || s->label != (pass == 0)) continue;
+            const char *text = mi_values_text(v, s->name);
+            if (s->label) {
+                MI_TRY(list_add(list, "", text));
+            } else if (s->type == MI_INT || s->type == MI_REAL ? strtod(text, NULL) != strtod(s->def, NULL)
+                                                               : strcmp(text, s->def) != 0) {
+                char *prefix = mi_format("%s=", s->name);
+                enum mi_status st = prefix ? list_add(list, prefix, text) : MI_E_NOMEM;
+                free(prefix);
+                MI_TRY(st);
+            }
+        }
+    }
+    return MI_OK;
+}
+
+/* The settings of a composition whose parts are in `list` or, plain, in the spec. */
+static char *variant_in(const struct mi_variants *list, const struct mi_spec *spec, const char *composition) {
+    size_t n = 0;
+    char **part = mi_list_split(composition, '+', &n), *text = part ? mi_strdup("") : NULL;
+    enum mi_status st = text ? MI_OK : mi_error_status();
+    for (size_t i = 0; i < n && st == MI_OK; i++) {
+        const struct mi_values *v = mi_variants_find(list, part[i]);
+        if (!v) v = mi_spec_entry(spec, MI_KIND_DEFENSE, part[i]);
+        st = v ? variant_of(v, &text) : mi_fail(MI_E_INPUT, "the spec has no defense \"%.80s\"", part[i]);
+    }
+    mi_list_free(part, n);
+    if (st == MI_OK) return text;
+    free(text);
+    return NULL;
+}
+
+char *mi_composition_variant(const struct mi_spec *spec, const char *composition) {
+    return variant_in(&spec->priv->variants, spec, composition);
+}
+
+char *mi_variants_label(const struct mi_variants *list, const struct mi_spec *spec, const char *composition) {
+    if (!strchr(composition, ':')) return mi_strdup(composition);
+    char *variant = variant_in(list, spec, composition), *label = NULL;
+    char *names = variant ? mi_composition_names(composition) : NULL;
+    if (names) label = mi_format("%s(%s)", names, variant);
+    free(names);
+    free(variant);
+    return label;
+}
+
+/* ---- their values -------------------------------------------------------------------------------------------- */
 
 static enum mi_status copy_values(struct mi_values *to, const struct mi_values *from) {
     for (const struct mi_setting *s = mi_values_settings(from); s && s->name; s++)

@@ -62,57 +62,23 @@ void mi_table_free(struct mi_table *t) {
 
 /* ---- measured rows --------------------------------------------------------------------------------------------- */
 
-/* Appends ",text" to a comma list held in *list. */
-static enum mi_status list_add(char **list, const char *prefix, const char *text) {
-    char *longer = mi_format("%s%s%s%s", *list, **list ? "," : "", prefix, text);
-    if (!longer) return MI_E_NOMEM;
-    free(*list);
-    *list = longer;
-    return MI_OK;
-}
-
-/* "0.1,0.8,fill=zero": settings marked `label` as bare values, then whatever else differs from its default. */
-static enum mi_status variant_of(const struct mi_entry *e, const struct mi_values *v, char **list) {
-    for (int pass = 0; pass < 2; pass++) {
-        for (const struct mi_setting *s = e->settings; s && s->name; s++) {
-            if (s->cosmetic || s->label != (pass == 0)) continue;
-            const char *text = mi_values_text(v, s->name);
-            if (s->label) {
-                MI_TRY(list_add(list, "", text));
-            } else if (s->type == MI_INT || s->type == MI_REAL ? strtod(text, NULL) != strtod(s->def, NULL)
-                                                               : strcmp(text, s->def) != 0) {
-                char *prefix = mi_format("%s=", s->name);
-                enum mi_status st = prefix ? list_add(list, prefix, text) : MI_E_NOMEM;
-                free(prefix);
-                MI_TRY(st);
-            }
-        }
-    }
-    return MI_OK;
-}
-
-/* The variant of a composition ("midre+nls") in a run's spec; a spec that no longer reads gives "". */
-static char *composition_variant(const struct mi_spec *spec, const char *composition) {
-    char *list = mi_strdup("");
-    size_t n = 0;
-    char **part = spec && composition ? mi_list_split(composition, '+', &n) : NULL;
-    for (size_t i = 0; list && part && i < n; i++) {
-        char *name = mi_composition_names(part[i]);
-        const struct mi_entry *e = name ? mi_catalogue_find(MI_KIND_DEFENSE, name) : NULL;
-        const struct mi_values *v = e ? mi_spec_entry(spec, MI_KIND_DEFENSE, part[i]) : NULL;
-        free(name);
-        if (!v)
-            mi_error_clear();
-        else if (variant_of(e, v, &list) != MI_OK)
-            break;
-    }
-    mi_list_free(part, n);
-    return list;
-}
-
 static enum mi_status copy_text(char **to, const char *from) {
     *to = mi_strdup(from ? from : "");
     return *to ? MI_OK : MI_E_NOMEM;
+}
+
+/* Names and settings of a row's defense, apart.  Without a spec that has it, it stays as it is. */
+static enum mi_status name_defense(struct mi_row *r, const struct mi_spec *spec) {
+    r->variant = spec ? mi_composition_variant(spec, r->s.defense) : NULL;
+    if (!r->variant) {
+        mi_error_clear();
+        return copy_text(&r->variant, "");
+    }
+    char *names = mi_composition_names(r->s.defense);
+    if (!names) return MI_E_NOMEM;
+    free(r->s.defense);
+    r->s.defense = names;
+    return MI_OK;
 }
 
 static enum mi_status add_measured(struct mi_table *t, const struct mi_run_view *v, const struct mi_score_view *s,
@@ -130,11 +96,7 @@ static enum mi_status add_measured(struct mi_table *t, const struct mi_run_view 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) from[i] = *own[i], *own[i] = NULL;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) MI_TRY(copy_text(own[i], from[i]));
     r->source = mi_format("%s %04d", s->quick ? "quick" : "run", v->number);
-    r->variant = composition_variant(spec, r->s.defense);
-    char *names = mi_composition_names(r->s.defense); /* settings are the variant's to say */
-    if (!names) return MI_E_NOMEM;
-    free(r->s.defense);
-    r->s.defense = names;
+    MI_TRY(name_defense(r, spec));
     const char *pub = spec ? mi_values_text(spec->section[MI_SEC_DATA], "public") : "";
     MI_TRY(copy_text(&r->public_data, spec && !*pub ? r->s.data : pub));
     return r->source && r->variant ? MI_OK : MI_E_NOMEM;

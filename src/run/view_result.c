@@ -47,7 +47,7 @@ enum mi_applied mi_view_apply_cells(struct mi_run_view *v, const json_t *list) {
         struct mi_cell_view *c = cell_of(v, mi_event_name(item, "id"), &why);
         if (!c) return why;
         if (!mi_event_text(item, "model", &c->model) || !mi_event_text(item, "defense", &c->defense) ||
-            !mi_event_text(item, "attack", &c->attack))
+            !mi_event_text(item, "attack", &c->attack) || !mi_event_text(item, "label", &c->label))
             return MI_NO_MEMORY;
     }
     return MI_APPLIED;
@@ -260,7 +260,7 @@ enum mi_applied mi_view_apply_score(struct mi_run_view *v, const json_t *e) {
 
 void mi_view_free_results(struct mi_run_view *v) {
     for (size_t i = 0; i < v->n_cells; i++) {
-        char *texts[] = {v->cells[i].id, v->cells[i].model, v->cells[i].defense, v->cells[i].attack};
+        char *texts[] = {v->cells[i].id, v->cells[i].model, v->cells[i].defense, v->cells[i].attack, v->cells[i].label};
         for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) free(texts[k]);
         free(v->cells[i].recon);
     }

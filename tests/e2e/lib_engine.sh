@@ -84,7 +84,7 @@ kill_in() { # run folder, regular expression on a stage's line, another on any l
         fi
         if grep -E "$2" <<<"$said" | grep -qE '"state":"(start|resume)"'; then
             sleep "0.$(printf %02d $((RANDOM % 45)))"
-            kill -9 $pid 2>/dev/null && killed=$((killed + 1))
+            kill -9 $pid 2>/dev/null && ! tail -c +$from "$journal" | grep -qE "$late" && killed=$((killed + 1))
             break
         fi
         sleep 0.02
