@@ -165,6 +165,27 @@ static void published_rows_are_all_there_under_our_names(void **state) {
 /* ---- measured rows --------------------------------------------------------------------------------------------------
  */
 
+/* A target that began with given weights is not compared with one that began with random ones. */
+static void start_weights_tell_baselines_apart(void **state) {
+    (void)state;
+    char *plain[] = {score("quick", "none", 90, 60, 7, "\"init\":\"random\"")};
+    char *begun[] = {score("quick", "none", 95, 80, 7, "\"init\":\"s.safetensors\"")};
+    char *defended[] = {score("quick", "midre", 85, 20, 7, "\"init\":\"random\"")};
+    int runs[] = {make_run("[run]\nname = a\n", plain, 1), make_run("[run]\nname = b\n", begun, 1),
+                  make_run("[run]\nname = c\n", defended, 1)};
+    struct mi_table t;
+    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+    int seen = 0;
+    for (size_t i = 0; i < t.n; i++)
+        if (t.rows[i].run == runs[2]) seen++, assert_float_equal(t.rows[i].s.tradeoff, 8.0, 1e-12); /* 40/5 */
+    assert_int_equal(seen, 1);
+    mi_table_free(&t);
+    free(plain[0]);
+    free(begun[0]);
+    free(defended[0]);
+    remove_runs();
+}
+
 static void measured_rows_get_their_own_baseline(void **state) {
     (void)state;
     char *a[] = {score("quick", "none", 90, 60, 0, ""), score("quick", "midre", 85, 20, 0, ""),
@@ -380,6 +401,7 @@ int main(void) {
         cmocka_unit_test(published_tradeoffs_agree_with_ours),
         cmocka_unit_test(published_rows_are_all_there_under_our_names),
         cmocka_unit_test(measured_rows_get_their_own_baseline),
+        cmocka_unit_test(start_weights_tell_baselines_apart),
         cmocka_unit_test(filters_and_their_mistakes),
         cmocka_unit_test(sorting_stays_inside_a_dataset_and_puts_gaps_last),
         cmocka_unit_test(text_fits_and_says_what_it_left_out),
