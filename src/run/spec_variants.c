@@ -134,7 +134,8 @@ enum mi_status mi_variants_add(struct mi_variants *list, const struct mi_spec *s
             mi_strdup(part), mi_values_new(mi_values_section(base), mi_values_settings(base))};
         struct mi_variant *v = &longer[list->n++];
         st = v->text && v->values ? copy_values(v->values, base) : MI_E_NOMEM;
-        for (size_t i = 1; i < n && st == MI_OK; i++) st = set_word(v->values, word[i]);
+        for (size_t i = 1; i < n && st == MI_OK; i++)
+            if ((st = set_word(v->values, word[i])) != MI_OK) mi_fail_context("\"%s\"", part);
     }
     mi_list_free(word, n);
     return st;
