@@ -30,6 +30,8 @@ static bool undefended(const struct mi_cell_view *c) {
     return !c->defense || !strcmp(c->defense, "none");
 }
 
+enum { NAME_W = 18 }; /* columns of a defense beside its hits */
+
 /* What the pictures of a cell are called. */
 static const char *shield(const struct mi_cell_view *c) {
     return undefended(c) ? "no defense" : c->label ? c->label : c->defense;
@@ -192,15 +194,16 @@ static void draw_strip(struct mi_ui *ui) {
     int n = columns(ui, cell);
     for (int k = 0; k < n && k < in.h; k++) {
         const struct mi_atlas_view *a = mi_view_atlas(ui->view, "recon", cell[k]->id);
-        int hits = 0, room = in.w - 28, from = 0;
+        char name[4 * NAME_W];
+        int hits = 0, room = in.w - NAME_W - 14, from = 0;
         for (size_t j = 0; j < cell[k]->n_recon; j++) hits += cell[k]->recon[j].hit;
-        mi_putf(&ui->theme, in.y + k, in.x + 1, 14, undefended(cell[k]) ? MI_INK_S2 : MI_INK_S1, "%-.13s",
-                shield(cell[k]));
+        mi_text_clip(name, sizeof name, shield(cell[k]), NAME_W - 1);
+        mi_put(&ui->theme, in.y + k, in.x + 1, NAME_W, undefended(cell[k]) ? MI_INK_S2 : MI_INK_S1, name);
         if (a && g->identity >= room) from = g->identity - room + 1;
         for (int row = from; a && row < a->rows && row - from < room; row++) {
             const struct mi_recon_view *v = mi_gallery_verdict(cell[k], row, g->restart % (a->cols ? a->cols : 1));
             const char *mark = !v ? " " : v->hit ? "■" : "·";
-            mi_put_attr(&ui->theme, in.y + k, in.x + 15 + row - from, 1, MI_INK_TEXT,
+            mi_put_attr(&ui->theme, in.y + k, in.x + 1 + NAME_W + row - from, 1, MI_INK_TEXT,
                         row == g->identity ? A_REVERSE : 0, mark);
         }
         if (cell[k]->n_recon)

@@ -140,7 +140,7 @@ static void help_start(struct mi_ui *ui, struct mi_rect *in) {
     int used = mi_wrap(&ui->theme, *in, MI_INK_TEXT, text) + 1;
     in->y += used, in->h -= used;
     for (size_t k = 0; k < s->n_cells && in->h > 3; k++, in->y++, in->h--) {
-        snprintf(text, sizeof text, "%s, %s, %s", s->cells[k].model, s->cells[k].defense, s->cells[k].attack);
+        snprintf(text, sizeof text, "%s, %s, %s", s->cells[k].model, s->cells[k].label, s->cells[k].attack);
         mi_putf(&ui->theme, in->y, in->x, in->w, MI_INK_ACCENT, "· %s", text);
     }
     in->y++, in->h--;
