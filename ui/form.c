@@ -98,31 +98,21 @@ static enum mi_status entry_settings(struct mi_form *form, enum mi_kind kind, co
 
 /* Calls entry_settings (with a header where wanted) for each distinct name in a list such as "none, midre+nls". */
 static enum mi_status chosen(struct mi_form *form, enum mi_kind kind, const char *list, int max, bool headers) {
-    size_t n = 0, m = 0;
-    char *plain = mi_composition_names(list);
-    char **items = plain ? mi_list_split(plain, ',', &n) : NULL, seen[512] = ",";
-    free(plain);
-    enum mi_status s = items ? MI_OK : mi_error_status();
+    size_t n = 0;
+    char **name = mi_composition_distinct(list, &n);
+    enum mi_status s = name ? MI_OK : mi_error_status();
     for (size_t k = 0; s == MI_OK && k < n; k++) {
-        char **parts = mi_list_split(items[k], '+', &m);
-        for (size_t j = 0; parts && s == MI_OK && j < m; j++) {
-            char mark[72];
-            snprintf(mark, sizeof mark, ",%.64s,", parts[j]);
-            if (strstr(seen, mark)) continue;
-            if (strlen(seen) + strlen(mark) < sizeof seen) strcat(seen, mark + 1);
-            if (headers) {
-                char title[80];
-                const struct mi_entry *e = mi_catalogue_find(kind, parts[j]);
-                if (!e) mi_error_clear();
-                if (!e || !e->settings || !e->settings->name) continue;
-                snprintf(title, sizeof title, "%s %s", mi_kind_word(kind), e->title);
-                s = header(form, MI_FIELD_HEADER, title);
-            }
-            if (s == MI_OK) s = entry_settings(form, kind, parts[j], max);
+        if (headers) {
+            char title[80];
+            const struct mi_entry *e = mi_catalogue_find(kind, name[k]);
+            if (!e) mi_error_clear();
+            if (!e || !e->settings || !e->settings->name) continue;
+            snprintf(title, sizeof title, "%s %s", mi_kind_word(kind), e->title);
+            s = header(form, MI_FIELD_HEADER, title);
         }
-        mi_list_free(parts, m);
+        if (s == MI_OK) s = entry_settings(form, kind, name[k], max);
     }
-    mi_list_free(items, n);
+    mi_list_free(name, n);
     return s;
 }
 

@@ -124,8 +124,7 @@ static void caption(struct mi_ui *ui, struct mi_rect r, enum mi_ink ink, int lin
 static void caption_cell(struct mi_ui *ui, struct mi_rect r, const struct mi_cell_view *c,
                          const struct mi_atlas_view *a, int row) {
     char text[256];
-    snprintf(text, sizeof text, "%s: %s on %s", shield(c),
-             c->attack ? c->attack : "attack", c->model ? c->model : "");
+    snprintf(text, sizeof text, "%s: %s on %s", shield(c), c->attack ? c->attack : "attack", c->model ? c->model : "");
     caption(ui, r, undefended(c) ? MI_INK_S2 : MI_INK_S1, 0, text);
     if (!a) {
         caption(ui, r, MI_INK_DIM, 1, "not attacked yet");

@@ -85,32 +85,23 @@ static void draw_form(struct mi_ui *ui, struct mi_rect r, struct mi_form *form, 
 /* ---- help of the focus -------------------------------------------------------------------------------- */
 
 static void help_entry(struct mi_ui *ui, struct mi_rect *in, const struct mi_field *f) {
-    char *names = mi_composition_names(mi_field_value(ui->spec, f));
-    size_t n = 0, m = 0;
-    char **items = names ? mi_list_split(names, ',', &n) : NULL, seen[512] = ",";
-    free(names);
-    for (size_t k = 0; items && k < n && in->h > 0; k++) {
-        char **parts = mi_list_split(items[k], '+', &m);
-        for (size_t j = 0; parts && j < m && in->h > 0; j++) {
-            char mark[72];
-            snprintf(mark, sizeof mark, ",%.64s,", parts[j]);
-            const struct mi_entry *e = strstr(seen, mark) ? NULL : mi_catalogue_find(f->catalogue, parts[j]);
-            if (!e) {
-                mi_error_clear();
-                continue;
-            }
-            if (strlen(seen) + strlen(mark) < sizeof seen) strcat(seen, mark + 1);
-            char text[1200];
-            mi_put(&ui->theme, in->y, in->x, in->w, MI_INK_TITLE, e->title);
-            in->y++, in->h--;
-            snprintf(text, sizeof text, "%s%s%s%s%s%s", e->help, *e->paper ? " " : "", e->paper,
-                     e->tags && *e->tags ? " [" : "", e->tags ? e->tags : "", e->tags && *e->tags ? "]" : "");
-            int used = mi_wrap(&ui->theme, *in, MI_INK_TEXT, text);
-            in->y += used, in->h -= used;
+    size_t n = 0;
+    char **name = mi_composition_distinct(mi_field_value(ui->spec, f), &n);
+    for (size_t k = 0; k < n && in->h > 0; k++) {
+        const struct mi_entry *e = mi_catalogue_find(f->catalogue, name[k]);
+        if (!e) {
+            mi_error_clear();
+            continue;
         }
-        mi_list_free(parts, m);
+        char text[1200];
+        mi_put(&ui->theme, in->y, in->x, in->w, MI_INK_TITLE, e->title);
+        in->y++, in->h--;
+        snprintf(text, sizeof text, "%s%s%s%s%s%s", e->help, *e->paper ? " " : "", e->paper,
+                 e->tags && *e->tags ? " [" : "", e->tags ? e->tags : "", e->tags && *e->tags ? "]" : "");
+        int used = mi_wrap(&ui->theme, *in, MI_INK_TEXT, text);
+        in->y += used, in->h -= used;
     }
-    mi_list_free(items, n);
+    mi_list_free(name, n);
 }
 
 static void help_setting(struct mi_ui *ui, struct mi_rect *in, const struct mi_field *f) {

@@ -63,7 +63,9 @@ char *mi_spec_write(const struct mi_spec *spec);
 /* The names of a composition, or of a list of them, without settings: "midre:fill=zero+nls" is "midre+nls".  Caller
  * frees; NULL on no memory. */
 char *mi_composition_names(const char *composition);
-/* Its settings as the table shows them, "0.1,0.8,fill=zero".  Caller frees; NULL with a message on no memory or when the
+/* Each name of such a list once, in order; *n receives the count.  Free with mi_list_free; NULL on no memory. */
+char **mi_composition_distinct(const char *list, size_t *n);
+/* A composition's settings as the table shows them, "0.1,0.8,fill=zero".  Caller frees; NULL with a message on no memory or when the
  * spec has no such defense. */
 char *mi_composition_variant(const struct mi_spec *spec, const char *composition);
 /* Whether a composition has the defense `name`, with whatever settings. */

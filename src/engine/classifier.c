@@ -17,18 +17,14 @@ const struct mi_values *classifier_section(const struct engine *e, const struct 
 
 enum mi_status classifier_identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
     static const char *const skip[] = {"model", "size", NULL};
-    mi_hasher_text(h, "model", s->model);
-    char *defense = mi_composition_names(s->defense); /* settings count by their values, below */
-    if (!defense) return MI_E_NOMEM;
-    mi_hasher_text(h, "defense", defense);
-    free(defense);
-    MI_TRY(plan_hash_settings(h, classifier_section(e, s), skip));
     const struct mi_values *model = mi_spec_entry(e->spec, MI_KIND_MODEL, s->model);
     if (!model) return mi_error_status();
-    MI_TRY(plan_hash_settings(h, model, NULL));
     struct mi_defenses ds;
     MI_TRY(mi_defenses_open(&ds, s->defense, e->spec)); /* contradictory settings fail here, before anything runs */
-    enum mi_status st = MI_OK;
+    mi_hasher_text(h, "model", s->model);
+    mi_hasher_text(h, "defense", ds.names); /* settings count by their values, wherever they are written */
+    enum mi_status st = plan_hash_settings(h, classifier_section(e, s), skip);
+    if (st == MI_OK) st = plan_hash_settings(h, model, NULL);
     for (int i = 0; i < ds.n && st == MI_OK; i++) st = plan_hash_settings(h, ds.item[i].values, NULL);
     mi_defenses_close(&ds);
     struct mi_train_recipe r;
@@ -135,17 +131,17 @@ static void note(mt_archive *a, enum mi_status *st, const char *key, const char 
     if (*st == MI_OK) *st = mt_archive_meta_put(a, key, text);
 }
 
-static enum mi_status save(const struct engine *e, const struct stage *s, const struct mi_model *m, struct mi_ctx *ctx,
-                           double acc) {
+static enum mi_status save(const struct engine *e, const struct stage *s, const struct classifier *c,
+                           struct mi_ctx *ctx, double acc) {
+    const struct mi_model *m = c->model;
     char *path = mi_product_work_file(ctx->product, "model.safetensors");
     mt_archive *a = path ? mt_archive_create(path) : NULL;
     free(path);
     if (!a) return mi_error_status();
-    char *names = mi_composition_names(s->defense); /* equal targets, equal files, wherever their settings stand */
-    enum mi_status st = names ? mi_params_save(m->params, a, "") : MI_E_NOMEM;
+    enum mi_status st = mi_params_save(m->params, a, "");
     const float *mean = m->desc->mean, *std = m->desc->std;
     note(a, &st, "model", "%s", s->model);
-    note(a, &st, "defense", "%s", names);
+    note(a, &st, "defense", "%s", c->defenses.names);
     note(a, &st, "data", "%s", s->data->dataset);
     note(a, &st, "classes", "%d", m->classes);
     note(a, &st, "size", "%d", m->size);
@@ -158,7 +154,6 @@ static enum mi_status save(const struct engine *e, const struct stage *s, const 
         snprintf(key, sizeof(key), "model.%s", t->name);
         note(a, &st, key, "%s", mi_values_text(v, t->name));
     }
-    free(names);
     if (st == MI_OK) return mt_archive_close(a);
     mt_archive_abort(a);
     return st;
@@ -188,10 +183,11 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
         if (st == MI_OK)
             st = mi_train(ctx, c.model, &s->data->images, &r, s->kind == ST_TARGET ? &c.defenses : NULL, &acc);
     }
-    if (st == MI_OK) st = save(e, s, c.model, ctx, acc);
+    if (st == MI_OK) st = save(e, s, &c, ctx, acc);
     char told[600] = ""; /* what the defenses came to, a privacy guarantee for one */
     if (st == MI_OK && !*finished && s->kind == ST_TARGET)
         mi_defenses_note(&c.defenses, s->size, told, sizeof(told));
+    json_object_set_new(facts, "defense", json_string(c.defenses.names));
     classifier_close(&c);
     if (st != MI_OK) return st;
     json_object_set_new(facts, "acc", json_real(acc));
@@ -199,9 +195,6 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
     json_object_set_new(facts, "epochs", json_integer(*finished ? 0 : r.epochs));
     json_object_set_new(facts, "init", json_string(origin(init, finished)));
     json_object_set_new(facts, "model", json_string(s->model));
-    char *names = mi_composition_names(s->defense);
-    json_object_set_new(facts, "defense", json_string(names));
-    free(names);
     if (*told) json_object_set_new(facts, "defense_note", json_string(told));
     json_object_set_new(facts, "size", json_integer(s->size));
     json_object_set_new(facts, "classes", json_integer(s->data->images.classes));

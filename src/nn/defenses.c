@@ -4,6 +4,7 @@
  * does nothing.  What can be there only once (a main loss, a sampler, ...) is checked here, from the hooks alone; rules
  * of a single defense are its own `compose`.  When no hook sets the main loss it is mean cross entropy; networks with
  * an auxiliary head (Inception-V3) add the head's with weight 1, as the published judges were trained (PPA). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,8 @@ static enum mi_status add(struct mi_defenses *ds, const char *name, const struct
         d->state = mi_calloc(1, desc->state_size);
         if (!d->state) return MI_E_NOMEM;
     }
+    size_t used = strlen(ds->names);
+    snprintf(ds->names + used, sizeof ds->names - used, "%s%s", used ? "+" : "", desc->info.name);
     ds->n++;
     return MI_OK;
 }

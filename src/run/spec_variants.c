@@ -30,6 +30,24 @@ char *mi_composition_names(const char *composition) {
     return out;
 }
 
+char **mi_composition_distinct(const char *list, size_t *n) {
+    char *names = mi_composition_names(list);
+    for (char *c = names; c && *c; c++)
+        if (*c == '+') *c = ',';
+    char **name = names ? mi_list_split(names, ',', n) : NULL;
+    free(names);
+    size_t kept = 0;
+    for (size_t i = 0, k; name && i < *n; i++) {
+        for (k = 0; k < kept && strcmp(name[k], name[i]) != 0;) k++;
+        if (k < kept)
+            free(name[i]);
+        else
+            name[kept++] = name[i];
+    }
+    *n = kept;
+    return name;
+}
+
 bool mi_composition_has(const char *composition, const char *name) {
     size_t n = strlen(name);
     for (const char *at = composition; *at; at += strcspn(at, "+"), at += *at == '+') {
@@ -130,8 +148,8 @@ enum mi_status mi_variants_add(struct mi_variants *list, const struct mi_spec *s
     enum mi_status st = longer ? MI_OK : mi_fail(MI_E_NOMEM, "out of memory reading \"%.80s\"", part);
     if (longer) {
         list->item = longer;
-        longer[list->n] = (struct mi_variant){
-            mi_strdup(part), mi_values_new(mi_values_section(base), mi_values_settings(base))};
+        longer[list->n] =
+            (struct mi_variant){mi_strdup(part), mi_values_new(mi_values_section(base), mi_values_settings(base))};
         struct mi_variant *v = &longer[list->n++];
         st = v->text && v->values ? copy_values(v->values, base) : MI_E_NOMEM;
         for (size_t i = 1; i < n && st == MI_OK; i++)

@@ -135,8 +135,8 @@ static const struct mi_row *baseline_of(const struct mi_table *t, const struct m
         const struct mi_row *b = &t->rows[i];
         if (b->published || !same(b->s.defense, MI_NO_DEFENSE)) continue;
         if (!same(b->s.model, r->s.model) || !same(b->s.data, r->s.data) || !same(b->s.attack, r->s.attack) ||
-            !same(b->s.judge, r->s.judge) || !same(b->s.init, r->s.init) || b->s.resolution != r->s.resolution || b->s.seed != r->s.seed ||
-            b->s.identities != r->s.identities)
+            !same(b->s.judge, r->s.judge) || !same(b->s.init, r->s.init) || b->s.resolution != r->s.resolution ||
+            b->s.seed != r->s.seed || b->s.identities != r->s.identities)
             continue;
         if (b->run == r->run) return b;
         if (!best || b->run > best->run) best = b;

@@ -5,49 +5,42 @@ set -u
 cd "$(dirname "$0")/../e2e" || exit 2
 . ./lib_engine.sh
 RANDOM=${SEED:-411}
-gan="gan_batch = 16
+gan="gan_steps = 40
+gan_batch = 16
 gan_width = 8
 n_critic = 2"
+kedmi="mbd_kernels = 4
+mbd_dim = 4
+iterations = 120
+$gan"
+students="students = quick:width=8, quick:width=16, quickres:width=8
+student_steps = 80"
 attacks_spec() { # run folder: the tiny experiment with all attacks on one target
     sed -i 's/^name = none, midre$/name = none/; s/^name = gmi$/name = gmi, kedmi, lomma_gmi, lomma_kedmi, plgmi, brepmi, rlbmi/
             s/^gan_width = 16$/gan_width = 8\nn_critic = 2/; s/^gan_steps = 12$/gan_steps = 40/
             s/^iterations = 25$/iterations = 120/' "$1/spec.ini"
     cat >>"$1/spec.ini" <<SPEC
 [attack.kedmi]
-gan_steps = 40
-mbd_kernels = 4
-mbd_dim = 4
-iterations = 120
-$gan
+$kedmi
 [attack.lomma_gmi]
-gan_steps = 40
 iterations = 120
-students = quick:width=8, quick:width=16, quickres:width=8
-student_steps = 80
+$students
 $gan
 [attack.lomma_kedmi]
-gan_steps = 40
-mbd_kernels = 4
-mbd_dim = 4
-iterations = 120
-students = quick:width=8, quick:width=16, quickres:width=8
-student_steps = 80
-$gan
+$students
+$kedmi
 [attack.plgmi]
 per_class = 10
-gan_steps = 40
 z_dim = 16
 iterations = 120
 $gan
 [attack.brepmi]
-gan_steps = 40
 points = 4
 max_iters = 30
 max_radius = 5
 init_rounds = 20
 $gan
 [attack.rlbmi]
-gan_steps = 40
 episodes = 150
 hidden = 16
 batch = 8

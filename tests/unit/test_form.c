@@ -65,6 +65,26 @@ static void a_chosen_defense_brings_its_ratio(void **state) {
 }
 
 /* Stepping any field far in both directions never leaves an invalid spec, and numbers end at their limits. */
+/* Items with settings of their own: the section's are shown once, and no step throws them away. */
+static void variants_bring_their_section_once(void **state) {
+    (void)state;
+    struct mi_spec *s = spec_of("[defense]\nname = midre:area_high=0.8, midre:area_high=0.5+nls:alpha=-0.1, midre\n");
+    struct mi_form f;
+    int low = 0, alpha = 0;
+    assert_int_equal(mi_form_all(&f, s), MI_OK);
+    for (int k = 0; k < f.n; k++) {
+        low += f.f[k].set && !strcmp(f.f[k].section, "defense.midre") && !strcmp(f.f[k].set->name, "area_low");
+        alpha += f.f[k].set && !strcmp(f.f[k].section, "defense.nls") && !strcmp(f.f[k].set->name, "alpha");
+    }
+    assert_true(low == 1 && alpha == 1);
+    assert_int_equal(mi_spec_set(s, "defense", "name", "midre:area_high=0.8"), MI_OK);
+    assert_int_not_equal(mi_field_step(s, find(&f, "defense", "name"), 1), MI_OK);
+    mi_error_clear();
+    assert_string_equal(mi_values_text(s->section[MI_SEC_DEFENSE], "name"), "midre:area_high=0.8");
+    mi_form_free(&f);
+    mi_spec_free(s);
+}
+
 static void steps_stay_valid(void **state) {
     (void)state;
     struct mi_spec *s = spec_of("[defense]\nname = none, midre\n");
@@ -144,6 +164,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_setting_can_be_reached),
         cmocka_unit_test(a_chosen_defense_brings_its_ratio),
+        cmocka_unit_test(variants_bring_their_section_once),
         cmocka_unit_test(steps_stay_valid),
         cmocka_unit_test(choices_go_round_and_switches_switch),
         cmocka_unit_test(ratios_have_a_bar_and_even_steps),

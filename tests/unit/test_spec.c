@@ -317,7 +317,8 @@ static void defenses_carry_settings_of_their_own(void **state) {
     refuse("[defense]\nname = none, :fill=zero\n", "comes before its settings");
     refuse("[defense]\nname = midre+:fill=zero\n", "no defense \"\"");
     refuse("[defense]\nname = midre::fill=zero\n", "NAME=VALUE");
-    refuse("[defense]\nname = midre:area_low=0.1000000000000000000000000000000000000000000000000:area_high=0.40000000000000000000000000000000\n",
+    refuse("[defense]\nname = midre:area_low=0.100000000000000000000000000000000000000000"
+           ":area_high=0.400000000000000000000000000000000\n",
            "at most 96 bytes");
 }
 
