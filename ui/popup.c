@@ -295,7 +295,7 @@ static void draw_picks(struct mi_ui *ui, struct mi_rect in) {
     mi_wrap(t, (struct mi_rect){in.y + list, in.x, 3, in.w}, MI_INK_DIM, p->n_picks ? p->picks[p->at].help : "");
     mi_put(t, in.y + in.h - 1, in.x, in.w, MI_INK_ACCENT,
            !p->many     ? "Enter take  Esc back"
-           : in.w >= 55 ? "Space pick  Enter take  e type (a+b combines)  Esc back"
+           : in.w >= 55 ? "Space pick  Enter take  e type (a+b, a:key=1)  Esc back"
                         : "Space pick  Enter take  Esc back");
 }
 

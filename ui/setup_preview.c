@@ -50,7 +50,7 @@ static void start(struct mi_ui *ui, const struct mi_field *focus) {
     count_photos(ui, &want.rows, &want.cols);
     const char *all = mi_values_text(ui->spec->section[MI_SEC_DEFENSE], "name");
     bool none = !strcmp(want.defense, "none"), one = !strcmp(want.defense, all);
-    if (strlen(all) > 40) all = "several";
+    if (strlen(want.defense) + strlen(all) > 40) all = "several"; /* fits 80 columns */
     snprintf(p->title, sizeof p->title, "Training photos %s%s%s%s%s", none ? "without a defense" : "under ",
              none ? "" : want.defense, one ? "" : " (one of ", one ? "" : all, one ? "" : ")");
     p->defense = mi_strdup(want.defense);
