@@ -125,6 +125,7 @@ static enum mi_status build_short(struct mi_form *form, const struct mi_spec *sp
     MI_TRY(fixed(form, MI_SEC_DATA, "size", "Resolution"));
     MI_TRY(fixed(form, MI_SEC_TARGET, "model", "Architecture"));
     MI_TRY(fixed(form, MI_SEC_TARGET, "epochs", "Epochs"));
+    MI_TRY(fixed(form, MI_SEC_TARGET, "pretrained", "Pretrained"));
     MI_TRY(fixed(form, MI_SEC_DEFENSE, "name", "Defense"));
     MI_TRY(chosen(form, MI_KIND_DEFENSE, text(spec, MI_SEC_DEFENSE, "name"), 2, false));
     MI_TRY(fixed(form, MI_SEC_ATTACK, "name", "Attack"));

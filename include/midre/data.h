@@ -1,7 +1,7 @@
 /* midre/data.h - datasets: descriptors, splits, packed pixels, batches.  Plain C, no libtorch.
  *
  * A dataset resolves to three lists of items: private train, private test (labelled 0..classes-1) and public
- * (unlabelled, people disjoint from the private ones).  Pixels are decoded, cropped and resized once per
+ * (people disjoint from the private ones; attackers are not told who).  Pixels are decoded, cropped and resized once per
  * (dataset settings, resolution) into a pack: uint8 HWC, memory-mapped, checked by SHA-256. */
 #ifndef MIDRE_DATA_H
 #define MIDRE_DATA_H
@@ -16,7 +16,10 @@
 
 enum mi_split { MI_TRAIN, MI_TEST, MI_PUBLIC, MI_SPLIT_COUNT };
 
-struct mi_item { int32_t label; uint32_t source; /* index into the dataset's own numbering */ };
+struct mi_item {
+    int32_t label;   /* private: 0..classes-1; public: a number for the person, -1 where the dataset does not say */
+    uint32_t source; /* index into the dataset's own numbering */
+};
 
 /* What a descriptor's `list` produces. */
 struct mi_listing {
@@ -25,6 +28,7 @@ struct mi_listing {
     int classes;
     char **class_names;   /* classes entries: CelebA identity number, folder name, "person 17" */
     char *note;           /* human text about a rule that could not be met in full, NULL if none */
+    bool of_public;       /* train and test hold public people (mi_dataset_open_people): sources count as public ones */
     void *state;          /* the descriptor's own (file names, ...), freed by its `close` */
 };
 
@@ -70,8 +74,8 @@ struct mi_dataset {
 /* Progress while packing: done of total; returning false stops (MI_STOPPED). */
 typedef bool (*mi_data_progress)(size_t done, size_t total, void *user);
 
-/* Which lists of a dataset to pack: what a target or judge needs, or what an attacker has. */
-enum mi_data_part { MI_DATA_PRIVATE = 1, MI_DATA_PUBLIC = 2, MI_DATA_ALL = 3 };
+/* Which lists of a dataset to pack: what a target or judge needs, what an attacker has, what start weights are learnt on. */
+enum mi_data_part { MI_DATA_PRIVATE = 1, MI_DATA_PUBLIC = 2, MI_DATA_ALL = 3, MI_DATA_PEOPLE = 4 };
 
 /* Opens the pack for (settings, size, part), building it first if needed (all cores, atomic).  The other lists stay
  * empty.  Public alone works for datasets without private people, too ("flat"), with classes = 0; MI_E_INPUT where the
@@ -79,6 +83,13 @@ enum mi_data_part { MI_DATA_PRIVATE = 1, MI_DATA_PUBLIC = 2, MI_DATA_ALL = 3 };
 enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
                                const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
                                mi_data_progress fn, void *user);
+/* The public people as a labelled set of their own: train, test (one photo in ten, rounded up, chosen by the seed) and
+ * classes; the first `people` by number (0 = all) that own at least `min_images` photos.  For networks that learn faces
+ * before they learn the private people.  MI_E_INPUT where the dataset does not say who is on its public images. */
+struct mi_people { int people, min_images; };
+enum mi_status mi_dataset_open_people(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
+                                      const struct mi_values *v, uint64_t seed, int size, const struct mi_people *want,
+                                      mi_data_progress fn, void *user);
 void mi_dataset_close(struct mi_dataset *d);
 
 /* Order of a training epoch: a permutation of 0..n-1 that depends on (seed, epoch) only. Caller gives order[n]. */

@@ -2,6 +2,7 @@
  *
  *   [run]        name seed device precision threads           [data]   name size private... (see spec_sections.c)
  *   [target]     model (list) epochs batch lr ... init         [judge]  model size epochs ... init
+ *   [pretrain]   people min_images epochs ...: start weights learnt on public people, for target and judge
  *   [defense]    name (list; an item may compose and carry settings: midre:fill=zero+nls)
  *   [attack]     name (list) identities restarts
  *   [score]      ...                                           [prior]  ...
@@ -14,7 +15,7 @@
 
 #include "midre/entry.h"
 
-enum mi_section { MI_SEC_RUN, MI_SEC_DATA, MI_SEC_TARGET, MI_SEC_DEFENSE, MI_SEC_JUDGE, MI_SEC_PRIOR,
+enum mi_section { MI_SEC_RUN, MI_SEC_DATA, MI_SEC_PRETRAIN, MI_SEC_TARGET, MI_SEC_DEFENSE, MI_SEC_JUDGE, MI_SEC_PRIOR,
                   MI_SEC_ATTACK, MI_SEC_SCORE, MI_SEC_COUNT };
 
 /* The fixed sections' words ("run", "data", ...) and setting lists, for forms and help. */

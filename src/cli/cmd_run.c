@@ -5,14 +5,14 @@
 
 #include "commands.h"
 
-static const char *const stages[] = {"data", "target", "judge", "prior", "students", "attack", "score"};
+static const char *const stages[] = {"data", "pretrain", "target", "judge", "prior", "students", "attack", "score"};
 #define N_STAGES (sizeof stages / sizeof *stages)
 
 static const struct cli_option options[] = {
     {"detach", 'd', NULL, "Start the engine and come back at once; `midre attach` shows it"},
     {"plain", 0, NULL, "Print lines instead of a live status line (default when not on a terminal)"},
     {"demo", 0, NULL, "Use the built-in demo instead of a spec file"},
-    {"until", 'u', "STAGE", "Last stage to do: data, target, judge, prior, students, attack or score (all)"},
+    {"until", 'u', "STAGE", "Last stage to do: data, pretrain, target, judge, prior, students, attack or score (all)"},
     {"dry-run", 'n', NULL, "Check the settings, print the resolved spec, start nothing"},
     CLI_OPTION_END,
 };
@@ -23,7 +23,7 @@ static enum mi_status check_stage(const char *word) {
     }
     const char *near = mi_nearest(word, stages, N_STAGES);
     return mi_fail(MI_E_USAGE, "run: there is no stage \"%s\"%s%s%s", word, near ? ", did you mean \"" : "",
-                   near ? near : "", near ? "\"?" : " (data, target, judge, prior, students, attack, score)");
+                   near ? near : "", near ? "\"?" : " (data, pretrain, target, judge, prior, students, attack, score)");
 }
 
 static enum mi_status run(struct cli *c) {

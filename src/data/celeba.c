@@ -63,7 +63,8 @@ static const struct mi_setting settings[] = {
      .cosmetic = true,
      .help = "Published list of training images (name label); needs test_list and public_list too"},
     {.name = "test_list", .type = MI_PATH, .def = "", .help = "Published list of test images", .cosmetic = true},
-    {.name = "public_list", .type = MI_PATH, .def = "", .help = "Published list of public images", .cosmetic = true},
+    {.name = "public_list", .type = MI_PATH, .def = "", .help = "Published list of public images; a number after a name tells who it is",
+     .cosmetic = true},
     MI_SETTING_END};
 
 /* The first of the usual places below root that exists; NULL (without message) if none does. */
@@ -124,7 +125,7 @@ struct rule {
 
 /* One person's photos go to train and test, or to the pool of public images, or nowhere. */
 static enum mi_status place_person(const struct rule *r, const struct mi_photo *photo, size_t n, struct mi_listing *l,
-                                   uint32_t *scratch, uint32_t *pool, size_t *n_pool) {
+                                   uint32_t *scratch, struct mi_item *pool, size_t *n_pool) {
     long number = photo->number;
     bool enough = n >= (size_t)r->min_images;
     if (enough && l->classes < r->identities) {
@@ -133,12 +134,12 @@ static enum mi_status place_person(const struct rule *r, const struct mi_photo *
         return mi_listing_split(l, l->classes - 1, scratch, n, r->percent, r->seed, (uint64_t)number);
     }
     if (r->public_rule == 1 || (!enough && number > PUBLISHED_ABOVE))
-        for (size_t i = 0; i < n; i++) pool[(*n_pool)++] = photo[i].file;
+        for (size_t i = 0; i < n; i++) pool[(*n_pool)++] = (struct mi_item){(int32_t)number, photo[i].file};
     return MI_OK;
 }
 
 static int by_file(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    uint32_t x = ((const struct mi_item *)a)->source, y = ((const struct mi_item *)b)->source;
     return (x > y) - (x < y);
 }
 
@@ -152,7 +153,8 @@ static enum mi_status list_by_rule(const struct mi_values *v, uint64_t seed, str
     struct mi_photos all;
     MI_TRY(mi_celeba_read(c, c->identities, true, &all));
     mi_photos_sort(&all);
-    uint32_t *pool = mi_calloc(all.n, sizeof *pool), *scratch = mi_calloc(all.n, sizeof *scratch);
+    struct mi_item *pool = mi_calloc(all.n, sizeof *pool);
+    uint32_t *scratch = mi_calloc(all.n, sizeof *scratch);
     size_t n_pool = 0;
     enum mi_status st = pool && scratch ? MI_OK : MI_E_NOMEM;
     for (size_t at = 0; at < all.n && st == MI_OK;) {
@@ -215,9 +217,9 @@ static enum mi_status list_by_files(const struct mi_values *v, uint64_t seed, st
         struct mi_photos p;
         MI_TRY(mi_celeba_read(c, path, s != MI_PUBLIC, &p));
         if (s == MI_PUBLIC) {
-            uint32_t *pool = mi_calloc(p.n, sizeof *pool);
+            struct mi_item *pool = mi_calloc(p.n, sizeof *pool);
             st = pool ? MI_OK : MI_E_NOMEM;
-            for (size_t i = 0; i < p.n && pool; i++) pool[i] = p.photo[i].file;
+            for (size_t i = 0; i < p.n && pool; i++) pool[i] = (struct mi_item){p.photo[i].number, p.photo[i].file};
             if (pool) st = mi_listing_public(l, pool, p.n, (size_t)mi_values_int(v, "public_images"), seed);
             free(pool);
         } else {

@@ -49,7 +49,10 @@ enum mi_status mi_listing_split(struct mi_listing *l, int label, const uint32_t 
                                 uint64_t seed, uint64_t tag);
 /* Draws `want` (0 = all) of the pool uniformly by seed, keeps their order and adds them as public. A pool that is
  * smaller than asked is taken whole and said so in the note. */
-enum mi_status mi_listing_public(struct mi_listing *l, const uint32_t *pool, size_t n, size_t want, uint64_t seed);
+enum mi_status mi_listing_public(struct mi_listing *l, const struct mi_item *pool, size_t n, size_t want,
+                                 uint64_t seed);
+/* The lists replaced by the public people's (people.c, see mi_dataset_open_people). `name`: of the dataset. */
+enum mi_status mi_listing_people(struct mi_listing *l, const struct mi_people *want, uint64_t seed, const char *name);
 
 /* ---- worker pool (workers.c) ------------------------------------------------------------------------------------ */
 /* Calls fn(user, i) for every i in 0..n-1 on all cores.  The first failure (message and status) or progress

@@ -61,7 +61,8 @@ static enum mi_status fingerprint(struct mi_dataset *d, const struct mi_values *
         for (size_t i = 0; i < l->n[s] && st == MI_OK; i++) {
             const struct mi_item *it = &l->items[s][i];
             /* With files the name stands for the source; without, the number does. */
-            mi_hasher_int(h, "item", pair((uint32_t)it->label, d->desc->file ? 0 : it->source));
+            uint32_t label = s == MI_PUBLIC ? UINT32_MAX : (uint32_t)it->label; /* as packed */
+            mi_hasher_int(h, "item", pair(label, d->desc->file ? 0 : it->source));
             if (d->desc->file) st = hash_file(h, d->desc->file(l, it));
         }
     }
@@ -139,11 +140,22 @@ static enum mi_status check_lists(const struct mi_dataset *d, const struct mi_li
     return MI_OK;
 }
 
-enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
-                               const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
-                               mi_data_progress fn, void *user) {
-    static const char *const words[] = {
-        [MI_DATA_PRIVATE] = "private", [MI_DATA_PUBLIC] = "public", [MI_DATA_ALL] = "all"};
+/* The lists of a part; `want` only for MI_DATA_PEOPLE. */
+static enum mi_status choose(const struct mi_dataset *d, struct mi_listing *l, enum mi_data_part part,
+                             const struct mi_people *want, uint64_t seed) {
+    if (part == MI_DATA_PEOPLE) return mi_listing_people(l, want, seed, d->desc->info.name);
+    MI_TRY(check_lists(d, l, part));
+    keep(l, part);
+    return MI_OK;
+}
+
+static enum mi_status open_part(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
+                                const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
+                                const struct mi_people *want, mi_data_progress fn, void *user) {
+    static const char *const words[] = {[MI_DATA_PRIVATE] = "private",
+                                        [MI_DATA_PUBLIC] = "public",
+                                        [MI_DATA_ALL] = "all",
+                                        [MI_DATA_PEOPLE] = "people"};
     memset(d, 0, sizeof *d);
     if (size < 8 || size > 1024) return mi_fail(MI_E_INPUT, "image size %d px is outside 8..1024", size);
     d->desc = mi_data_find(name);
@@ -154,13 +166,24 @@ enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *
     struct mi_listing l;
     memset(&l, 0, sizeof l);
     enum mi_status st = d->desc->list(v, seed, &l);
-    if (st == MI_OK) st = check_lists(d, &l, part);
-    if (st == MI_OK) keep(&l, part);
+    if (st == MI_OK) st = choose(d, &l, part, want, seed);
     if (st == MI_OK) st = fingerprint(d, v, &l, words[part]);
     if (st == MI_OK) st = open_or_build(d, ws, v, &l, fn, user);
     d->desc->close(&l);
     if (st != MI_OK) mi_dataset_close(d);
     return st;
+}
+
+enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
+                               const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
+                               mi_data_progress fn, void *user) {
+    return open_part(d, ws, name, v, seed, size, part, NULL, fn, user);
+}
+
+enum mi_status mi_dataset_open_people(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
+                                      const struct mi_values *v, uint64_t seed, int size, const struct mi_people *want,
+                                      mi_data_progress fn, void *user) {
+    return open_part(d, ws, name, v, seed, size, MI_DATA_PEOPLE, want, fn, user);
 }
 
 void mi_dataset_close(struct mi_dataset *d) {

@@ -35,10 +35,10 @@ static enum mi_status list(const struct mi_values *v, uint64_t seed, struct mi_l
     enum mi_status st = mi_files_add_tree(files, mi_values_text(v, "root"), "[data.flat] root");
     if (st == MI_OK && !files->n)
         st = mi_fail(MI_E_MISSING, "%s holds no .jpg or .png file", mi_values_text(v, "root"));
-    uint32_t *pool = st == MI_OK ? mi_calloc(files->n, sizeof *pool) : NULL;
+    struct mi_item *pool = st == MI_OK ? mi_calloc(files->n, sizeof *pool) : NULL;
     if (st == MI_OK && !pool) st = MI_E_NOMEM;
     if (st == MI_OK) {
-        for (size_t i = 0; i < files->n; i++) pool[i] = (uint32_t)i;
+        for (size_t i = 0; i < files->n; i++) pool[i] = (struct mi_item){-1, (uint32_t)i};
         st = mi_listing_public(out, pool, files->n, (size_t)mi_values_int(v, "public_images"), seed);
     }
     free(pool);

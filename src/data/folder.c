@@ -58,8 +58,9 @@ struct builder {
     uint64_t seed;
     struct mi_files *files;
     struct mi_listing *l;
-    uint32_t *pool; /* public candidates, indices into files */
+    struct mi_item *pool; /* public candidates, sources are indices into files */
     size_t n_pool;
+    int32_t people; /* folders seen */
 };
 
 /* Indices first..end-1 as an array; NULL on no memory. */
@@ -69,11 +70,12 @@ static uint32_t *span(size_t first, size_t end) {
     return s;
 }
 
-static enum mi_status to_pool(struct builder *b, size_t first, size_t end) {
-    uint32_t *grown = realloc(b->pool, (b->n_pool + end - first + 1) * sizeof *grown);
+/* `person`: whose they are, -1 unknown. */
+static enum mi_status to_pool(struct builder *b, size_t first, size_t end, int32_t person) {
+    struct mi_item *grown = realloc(b->pool, (b->n_pool + end - first + 1) * sizeof *grown);
     if (!grown) return mi_fail(MI_E_NOMEM, "out of memory for the public images");
     b->pool = grown;
-    while (first < end) grown[b->n_pool++] = (uint32_t)first++;
+    while (first < end) grown[b->n_pool++] = (struct mi_item){person, (uint32_t)first++};
     return MI_OK;
 }
 
@@ -95,8 +97,9 @@ static enum mi_status add_person(struct builder *b, const char *dir, bool rest_p
                                   b->seed, tag);
         free(sources);
     } else if (st == MI_OK && rest_public) {
-        st = to_pool(b, first, end);
+        st = to_pool(b, first, end, b->people);
     }
+    b->people++;
     mi_files_free(&photos);
     return st;
 }
@@ -117,7 +120,7 @@ static enum mi_status build(struct builder *b) {
     if (st == MI_OK && *public_root) {
         size_t first = b->files->n;
         st = mi_files_add_tree(b->files, public_root, "[data.folder] public_root");
-        if (st == MI_OK) st = to_pool(b, first, b->files->n);
+        if (st == MI_OK) st = to_pool(b, first, b->files->n, -1);
     }
     size_t public_images = (size_t)mi_values_int(b->v, "public_images");
     return st == MI_OK ? mi_listing_public(b->l, b->pool, b->n_pool, public_images, b->seed) : st;

@@ -74,7 +74,8 @@ enum mi_status mi_listing_split(struct mi_listing *l, int label, const uint32_t 
     return st;
 }
 
-enum mi_status mi_listing_public(struct mi_listing *l, const uint32_t *pool, size_t n, size_t want, uint64_t seed) {
+enum mi_status mi_listing_public(struct mi_listing *l, const struct mi_item *pool, size_t n, size_t want,
+                                 uint64_t seed) {
     if (n == 0) return MI_OK;
     if (want > n) {
         l->note = mi_format("%zu public images asked for, all %zu there are taken", want, n);
@@ -85,7 +86,7 @@ enum mi_status mi_listing_public(struct mi_listing *l, const uint32_t *pool, siz
     if (!picked) return MI_E_NOMEM;
     enum mi_status st = MI_OK;
     for (size_t i = 0; i < n && st == MI_OK; i++)
-        if (picked[i]) st = mi_listing_add(l, MI_PUBLIC, -1, pool[i]);
+        if (picked[i]) st = mi_listing_add(l, MI_PUBLIC, pool[i].label, pool[i].source);
     free(picked);
     return st;
 }

@@ -96,7 +96,7 @@ static enum mi_status fill_item(void *user, size_t i) {
     enum mi_split split = i >= b->first[MI_PUBLIC] ? MI_PUBLIC : i >= b->first[MI_TEST] ? MI_TEST : MI_TRAIN;
     size_t k = i - b->first[split];
     const struct mi_item *it = &b->listing->items[split][k];
-    b->labels[split][k] = it->label;
+    b->labels[split][k] = split == MI_PUBLIC ? -1 : it->label; /* an attacker is not told who */
     uint8_t *rgb = b->rgb[split] + k * (size_t)b->size * (size_t)b->size * 3;
     enum mi_status st = b->desc->pixels(b->values, b->listing, split, it, b->size, rgb);
     if (st != MI_E_INPUT) return st;

@@ -78,15 +78,15 @@ static enum mi_status list(const struct mi_values *v, uint64_t seed, struct mi_l
     if (n > 10000000)
         return mi_fail(MI_E_INPUT, "[data.synthfaces] public_identities x public_photos = %zu, at most 10000000", n);
     enum mi_status st = list_private(v, out);
-    for (size_t i = 0; i < n && st == MI_OK; i++) st = mi_listing_add(out, MI_PUBLIC, -1, i);
+    size_t photos = (size_t)mi_values_int(v, "public_photos");
+    for (size_t i = 0; i < n && st == MI_OK; i++) st = mi_listing_add(out, MI_PUBLIC, (int)(i / photos), i);
     if (st != MI_OK) mi_listing_free(out);
     return st;
 }
 
 static enum mi_status pixels(const struct mi_values *v, const struct mi_listing *l, enum mi_split split,
                              const struct mi_item *it, int size, uint8_t *rgb) {
-    (void)l;
-    bool is_public = split == MI_PUBLIC;
+    bool is_public = split == MI_PUBLIC || l->of_public;
     uint32_t photos = (uint32_t)mi_values_int(v, is_public ? "public_photos" : "photos");
     uint32_t person = it->source / photos + (is_public ? PUBLIC_FIRST : 0);
     mi_synthface_render((uint64_t)mi_values_int(v, "seed"), person, it->source % photos, size,

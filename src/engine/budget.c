@@ -63,9 +63,9 @@ static const struct mi_setting *steps_for(const struct mi_values *v, const struc
 static bool effort_of(const struct engine *e, const struct stage *s, struct effort *f) {
     const struct mi_values *v;
     memset(f, 0, sizeof *f);
-    if (s->kind == ST_TARGET || s->kind == ST_JUDGE) {
+    if (s->kind == ST_PRETRAIN || s->kind == ST_TARGET || s->kind == ST_JUDGE) {
         v = classifier_section(e, s);
-        if (*mi_values_text(v, "checkpoint")) return false;
+        if (s->kind != ST_PRETRAIN && *mi_values_text(v, "checkpoint")) return false;
         snprintf(f->section, sizeof f->section, "%s", mi_values_section(v));
         f->setting = counted(v, NULL, false, "epochs");
     } else if (s->kind == ST_PRIOR || s->kind == ST_ATTACK) {
@@ -148,7 +148,7 @@ static bool made(struct engine *e, struct stage *s) {
 
 /* Seconds this stage may take: its part of what is left, shared with the stages that come later. */
 static double share(const struct engine *e, const struct stage *s) {
-    static const double weight[ST_KINDS] = {[ST_TARGET] = 3, [ST_JUDGE] = 2, [ST_PRIOR] = 3, [ST_ATTACK] = 3};
+    static const double weight[ST_KINDS] = {[ST_PRETRAIN] = 2, [ST_TARGET] = 3, [ST_JUDGE] = 2, [ST_PRIOR] = 3, [ST_ATTACK] = 3};
     double whole = 60 * mi_values_real(e->spec->section[MI_SEC_RUN], "minutes"), all = 0;
     double left = whole - (mi_clock() - e->began);
     if (left < 0.15 * whole) left = 0.15 * whole; /* an overrun must not leave a judge without any training */
@@ -173,7 +173,7 @@ static bool long_enough(void *user, double seconds) {
 static enum mi_status try_steps(struct engine *e, struct stage *s, struct mi_trial *t) {
     /* The loop the setting counts the steps of; pseudo labels and public features before it are another matter. */
     static const char *const phase[ST_KINDS] = {
-        [ST_TARGET] = "train", [ST_JUDGE] = "train", [ST_PRIOR] = "gan", [ST_ATTACK] = "invert"};
+        [ST_PRETRAIN] = "train", [ST_TARGET] = "train", [ST_JUDGE] = "train", [ST_PRIOR] = "gan", [ST_ATTACK] = "invert"};
     t->phase = phase[s->kind];
     struct patience p = {.may = TRIAL * share(e, s)};
     t->after = long_enough, t->user = &p;

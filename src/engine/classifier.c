@@ -1,7 +1,8 @@
-/* src/engine/classifier.c - what a target and a judge have in common: a network trained on the private photos.
+/* src/engine/classifier.c - what a target, a judge and their start weights have in common: a network that learns people.
  *
- * The stage's section ([target] or [judge]) says how: train from random or given start weights, or take finished ones
- * (`checkpoint`), which then are only measured.  The product is model.safetensors, with the facts needed to use it
+ * The stage's section ([target], [judge], [pretrain]) says how: train from random or given start weights, or take
+ * finished ones (`checkpoint`), which then are only measured.  Start weights learn the public people ([pretrain], a stage
+ * of its own), the others the private ones.  The product is model.safetensors, with the facts needed to use it
  * elsewhere as metadata, and the accuracy on the whole test split.  Defenses act while training and may change the
  * network's structure, so they are prepared whenever it is opened. */
 #include <stdarg.h>
@@ -12,11 +13,13 @@
 #include "midre/recognise.h"
 
 const struct mi_values *classifier_section(const struct engine *e, const struct stage *s) {
-    return e->spec->section[s->kind == ST_JUDGE ? MI_SEC_JUDGE : MI_SEC_TARGET];
+    static const enum mi_section of[ST_KINDS] = {
+        [ST_PRETRAIN] = MI_SEC_PRETRAIN, [ST_TARGET] = MI_SEC_TARGET, [ST_JUDGE] = MI_SEC_JUDGE};
+    return e->spec->section[of[s->kind]];
 }
 
 enum mi_status classifier_identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
-    static const char *const skip[] = {"model", "size", NULL};
+    static const char *const skip[] = {"model", "size", "people", "min_images", NULL}; /* these are in the inputs */
     const struct mi_values *model = mi_spec_entry(e->spec, MI_KIND_MODEL, s->model);
     if (!model) return mi_error_status();
     struct mi_defenses ds;
@@ -41,7 +44,7 @@ enum mi_status classifier_build(const struct engine *e, const struct stage *s, s
     memset(c, 0, sizeof(*c));
     const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_MODEL, s->model);
     if (!v) return mi_error_status();
-    uint64_t seed = mi_mix(e->seed, mi_hash_text(s->kind == ST_JUDGE ? "judge" : "target"));
+    uint64_t seed = mi_mix(e->seed, mi_hash_text(stage_ops_of(s->kind)->word));
     MI_TRY(mi_defenses_open(&c->defenses, s->defense, e->spec));
     c->model = mi_model_new(s->model, v, s->data->images.classes, s->size, e->device, seed);
     enum mi_status st = c->model ? mi_defenses_prepare(&c->defenses, c->model) : mi_error_status();
@@ -108,14 +111,18 @@ static enum mi_status load_finished(struct mi_ctx *ctx, struct mi_model *m, cons
     return MI_OK;
 }
 
-static enum mi_status start_from(struct mi_ctx *ctx, struct mi_model *m, const char *path) {
+/* The weights training begins with: those of the start stage, of the file `init`, or the random ones the model has. */
+static enum mi_status start(struct engine *e, const struct stage *s, struct mi_ctx *ctx, struct mi_model *m,
+                            const char *init) {
+    if (!s->start && !*init) return MI_OK;
     int used = 0;
-    mt_archive *a = mt_archive_open(path);
+    const char *from = s->start ? s->start->title : init;
+    mt_archive *a = s->start ? graph_archive(e, s->start, "model.safetensors") : mt_archive_open(init);
     if (!a) return mi_error_status();
     enum mi_status st = mi_model_init_from(m, a, &used);
     mt_archive_close(a);
-    if (st != MI_OK) return mi_fail_context("init %s", path);
-    mi_ctx_log(ctx, "info", "%s: %d tensors start from %s", ctx->stage, used, path);
+    if (st != MI_OK) return mi_fail_context("init %s", from);
+    mi_ctx_log(ctx, "info", "%s: %d tensors start from %s", ctx->stage, used, from);
     return MI_OK;
 }
 
@@ -159,16 +166,19 @@ static enum mi_status save(const struct engine *e, const struct stage *s, const 
     return st;
 }
 
-/* The last part of a path, or "random". */
-static const char *origin(const char *init, const char *checkpoint) {
+/* Where the weights are from, as rows say it: the last part of a path, "200 public people" or "random". */
+static json_t *origin(const struct stage *s, const char *init, const char *checkpoint) {
     const char *p = *checkpoint ? checkpoint : init;
     const char *slash = strrchr(p, '/');
-    return !*p ? "random" : slash ? slash + 1 : p;
+    if (s->start) return json_sprintf("%d public people", s->start->data->images.classes);
+    return json_string(!*p ? "random" : slash ? slash + 1 : p);
 }
 
 enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts) {
     const struct mi_values *section = classifier_section(e, s);
-    const char *init = mi_values_text(section, "init"), *finished = mi_values_text(section, "checkpoint");
+    bool pretrain = s->kind == ST_PRETRAIN; /* always begins with random weights */
+    const char *init = pretrain ? "" : mi_values_text(section, "init");
+    const char *finished = pretrain ? "" : mi_values_text(section, "checkpoint");
     struct mi_train_recipe r;
     struct classifier c;
     double acc = 0;
@@ -179,7 +189,7 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
         bool free_head = s->kind == ST_TARGET && mi_values_bool(section, "head_may_differ");
         st = load_finished(ctx, c.model, finished, free_head, &s->data->images.split[MI_TEST], &acc);
     } else {
-        if (*init) st = start_from(ctx, c.model, init);
+        st = start(e, s, ctx, c.model, init);
         if (st == MI_OK)
             st = mi_train(ctx, c.model, &s->data->images, &r, s->kind == ST_TARGET ? &c.defenses : NULL, &acc);
     }
@@ -193,7 +203,7 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
     json_object_set_new(facts, "acc", json_real(acc));
     if (ctx->parts > 1) json_object_set_new(facts, "parts", json_integer(ctx->parts));
     json_object_set_new(facts, "epochs", json_integer(*finished ? 0 : r.epochs));
-    json_object_set_new(facts, "init", json_string(origin(init, finished)));
+    json_object_set_new(facts, "init", origin(s, init, finished));
     json_object_set_new(facts, "model", json_string(s->model));
     if (*told) json_object_set_new(facts, "defense_note", json_string(told));
     json_object_set_new(facts, "size", json_integer(s->size));
@@ -203,7 +213,8 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
 
 enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *facts) {
     s->acc = json_number_value(json_object_get(facts, "acc"));
-    mi_ctx_log(ctx, "info", "%s: natural accuracy %.2f %%", s->title, s->acc);
+    mi_ctx_log(ctx, "info", "%s: natural accuracy %.2f %%%s", s->title, s->acc,
+               s->kind == ST_PRETRAIN ? " on the public people" : "");
     if (s->kind == ST_JUDGE && s->acc < 70)
         mi_ctx_log(ctx, "warn",
                    "the judge recognises only %.1f %% of the private test photos: it misses faces that leak, so attack "
@@ -213,6 +224,11 @@ enum mi_status classifier_show(struct engine *e, struct stage *s, struct mi_ctx 
     return MI_OK;
 }
 
+const struct stage_ops stage_pretrain_ops = {.word = "pretrain",
+                                             .product = true,
+                                             .identity = classifier_identity,
+                                             .work = classifier_work,
+                                             .show = classifier_show};
 const struct stage_ops stage_target_ops = {.word = "target",
                                            .product = true,
                                            .identity = classifier_identity,

@@ -9,7 +9,7 @@
 #include "midre/train.h"
 #include "midre/view.h"
 
-enum stage_kind { ST_DATA, ST_TARGET, ST_PRIOR, ST_STUDENTS, ST_JUDGE, ST_ATTACK, ST_SCORE, ST_KINDS };
+enum stage_kind { ST_DATA, ST_PRETRAIN, ST_TARGET, ST_PRIOR, ST_STUDENTS, ST_JUDGE, ST_ATTACK, ST_SCORE, ST_KINDS };
 
 /* A step of the run with one product.  Stages that would make the same product are one stage with several cells. */
 struct stage {
@@ -18,16 +18,16 @@ struct stage {
     size_t *cells, n_cells;                        /* indices into spec->cells that need it */
     size_t shown;                                  /* the one of them whose results are being shown */
     struct stage *data, *pub;                      /* inputs, borrowed, NULL where the kind has none: images, */
-    struct stage *target, *prior, *students, *judge, *attack; /* and products */
+    struct stage *start, *target, *prior, *students, *judge, *attack; /* and products; start: pretrained weights */
     const char *model, *defense;                   /* borrowed from the spec */
     const struct mi_attack_desc *desc;
     const char *dataset;      /* ST_DATA */
     int size;                 /* px of its images */
-    unsigned part;            /* ST_DATA: MI_DATA_PRIVATE or MI_DATA_PUBLIC */
+    enum mi_data_part part;   /* ST_DATA: private, public or people */
     struct mi_fingerprint fp; /* while planning from settings alone, exact once its inputs are done */
     /* results other stages use */
     struct mi_dataset images; /* ST_DATA, open when done */
-    double acc;               /* ST_TARGET, ST_JUDGE: natural accuracy, % */
+    double acc;               /* ST_PRETRAIN, ST_TARGET, ST_JUDGE: natural accuracy, % */
     bool done, wanted;        /* wanted: false for what a run that ends early does not need */
 };
 
@@ -64,7 +64,7 @@ struct stage_ops {
     /* After the product is there, fresh or cached: results in memory, pictures and numbers in the journal. */
     enum mi_status (*show)(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *facts);
 };
-extern const struct stage_ops stage_data_ops, stage_target_ops, stage_prior_ops, stage_students_ops, stage_judge_ops,
+extern const struct stage_ops stage_data_ops, stage_pretrain_ops, stage_target_ops, stage_prior_ops, stage_students_ops, stage_judge_ops,
     stage_attack_ops, stage_score_ops;
 const struct stage_ops *stage_ops_of(enum stage_kind kind);
 
@@ -84,7 +84,7 @@ char *graph_file(const struct engine *e, const struct stage *s, const char *name
 mt_archive *graph_archive(const struct engine *e, const struct stage *s, const char *name);
 void engine_event(struct engine *e, json_t *event); /* steals */
 
-/* ---- classifier.c: what target and judge have in common ---- */
+/* ---- classifier.c: what target, judge and pretraining have in common ---- */
 struct classifier {
     struct mi_model *model;
     struct mi_defenses defenses;

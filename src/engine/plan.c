@@ -15,9 +15,9 @@
 #define FORMAT 1 /* grows when products of equal settings change */
 
 static const struct stage_ops *const ops[ST_KINDS] = {
-    [ST_DATA] = &stage_data_ops,   [ST_TARGET] = &stage_target_ops, [ST_PRIOR] = &stage_prior_ops,
-    [ST_JUDGE] = &stage_judge_ops, [ST_ATTACK] = &stage_attack_ops, [ST_SCORE] = &stage_score_ops,
-    [ST_STUDENTS] = &stage_students_ops,
+    [ST_DATA] = &stage_data_ops,   [ST_PRETRAIN] = &stage_pretrain_ops, [ST_TARGET] = &stage_target_ops,
+    [ST_PRIOR] = &stage_prior_ops, [ST_STUDENTS] = &stage_students_ops, [ST_JUDGE] = &stage_judge_ops,
+    [ST_ATTACK] = &stage_attack_ops, [ST_SCORE] = &stage_score_ops,
 };
 const struct stage_ops *stage_ops_of(enum stage_kind kind) {
     return ops[kind];
@@ -62,6 +62,7 @@ enum mi_status plan_fingerprint(const struct engine *e, struct stage *s) {
     enum mi_status st = ops[s->kind]->identity(e, s, h);
     hash_input(h, "data", s->data);
     hash_input(h, "public", s->pub);
+    hash_input(h, "start", s->start);
     hash_input(h, "target", s->target);
     hash_input(h, "prior", s->prior);
     hash_input(h, "students", s->students);
@@ -138,13 +139,16 @@ fail:
     return NULL;
 }
 
-static struct stage *need_data(struct engine *e, const char *name, int size, unsigned part, size_t cell) {
+static struct stage *need_data(struct engine *e, const char *name, int size, enum mi_data_part part, size_t cell) {
+    static const struct { const char *id, *title; } words[] = {[MI_DATA_PRIVATE] = {"private", "Private images"},
+                                                               [MI_DATA_PUBLIC] = {"public", "Public images"},
+                                                               [MI_DATA_PEOPLE] = {"people", "Public people"}};
     struct stage d = {.kind = ST_DATA, .dataset = name, .size = size, .part = part};
     const struct mi_data_desc *desc = mi_data_find(name);
     if (!desc) return NULL;
     e->synthetic = e->synthetic || desc->synthetic;
-    d.id = mi_format("%s.%s.%d", part == MI_DATA_PUBLIC ? "public" : "private", name, size);
-    d.title = mi_format("%s images %s, %d px", part == MI_DATA_PUBLIC ? "Public" : "Private", name, size);
+    d.id = mi_format("%s.%s.%d", words[part].id, name, size);
+    d.title = mi_format("%s %s, %d px", words[part].title, name, size);
     return need(e, d, cell);
 }
 
@@ -170,6 +174,28 @@ static int attack_size(const struct engine *e, const struct mi_attack_desc *a, i
     mi_fail(MI_E_INPUT, "%s = %d: %s makes images of %s px; set attack.size to one of them, and a target of another "
                         "size is shown them resized", own > 0 ? "attack.size" : "data.size", size, a->info.name, list);
     return 0;
+}
+
+/* The dataset whose public part is public. */
+static const char *public_of(const struct engine *e) {
+    const struct mi_values *data = e->spec->section[MI_SEC_DATA];
+    const char *name = mi_values_text(data, "public");
+    return *name ? name : mi_values_text(data, "name");
+}
+
+/* Gives a target or judge its start weights, where the section says pretrained = yes: one network per architecture and
+ * size, without a defense, that has learnt the public people. */
+static enum mi_status need_start(struct engine *e, struct stage *s, const struct mi_values *section, size_t cell) {
+    if (!mi_values_bool(section, "pretrained")) return MI_OK;
+    if (*mi_values_text(section, "init") || *mi_values_text(section, "checkpoint"))
+        return mi_fail(MI_E_INPUT, "[%s] pretrained = yes and %s both give weights; keep one of them",
+                       mi_values_section(section), *mi_values_text(section, "init") ? "init" : "checkpoint");
+    struct stage p = {.kind = ST_PRETRAIN, .model = s->model, .defense = "none", .size = s->size};
+    if (!(p.data = need_data(e, public_of(e), s->size, MI_DATA_PEOPLE, cell))) return mi_error_status();
+    p.id = mi_format("pretrain.%s.%d", s->model, s->size);
+    p.title = mi_format("Start weights %s, %d px", s->model, s->size);
+    s->start = need(e, p, cell);
+    return s->start ? MI_OK : mi_error_status();
 }
 
 static struct stage *need_prior(struct engine *e, const struct stage *attack, size_t cell) {
@@ -212,7 +238,7 @@ static struct stage *need_judge(struct engine *e, size_t cell) {
     if (check_size(m->info.name, size, "judge.size") != MI_OK) return NULL;
     struct stage j = {.kind = ST_JUDGE, .model = m->info.name, .defense = "none", .size = size};
     j.data = need_data(e, mi_values_text(e->spec->section[MI_SEC_DATA], "name"), size, MI_DATA_PRIVATE, cell);
-    if (!j.data) return NULL;
+    if (!j.data || need_start(e, &j, v, cell) != MI_OK) return NULL;
     j.id = mi_format("judge.%s.%d", j.model, size);
     j.title = mi_format("Judge %s, %d px", j.model, size);
     return need(e, j, cell);
@@ -222,26 +248,20 @@ static struct stage *need_judge(struct engine *e, size_t cell) {
 static enum mi_status plan_cell(struct engine *e, size_t i) {
     const struct mi_cell *c = &e->spec->cells[i];
     const struct mi_values *data = e->spec->section[MI_SEC_DATA];
-    const char *public_name = mi_values_text(data, "public");
     int size = (int)mi_values_int(data, "size"), made = 0;
     const struct mi_attack_desc *attack = mi_attack_find(c->attack);
     if (!attack || (made = attack_size(e, attack, size)) == 0) return mi_error_status();
     MI_TRY(check_size(c->model, size, "data.size"));
     struct stage t = {.kind = ST_TARGET, .model = c->model, .defense = c->defense, .size = size};
-    t.data = need_data(e, mi_values_text(data, "name"), size, MI_DATA_PRIVATE, i);
+    if (!(t.data = need_data(e, mi_values_text(data, "name"), size, MI_DATA_PRIVATE, i))) return mi_error_status();
+    MI_TRY(need_start(e, &t, e->spec->section[MI_SEC_TARGET], i));
     t.id = mi_format("target.%s.%s", c->model, c->defense);
     t.title = mi_format("Target %s, %s", c->model, c->label);
     struct stage a = {
         .kind = ST_ATTACK, .model = c->model, .defense = c->defense, .size = made, .desc = attack, .data = t.data};
-    if (!t.data) {
-        free(t.id);
-        free(t.title);
-        return mi_error_status();
-    }
     a.target = need(e, t, i);
     if (!a.target) return mi_error_status();
-    if (!*public_name) public_name = mi_values_text(data, "name");
-    if (!(a.pub = need_data(e, public_name, made, MI_DATA_PUBLIC, i))) return mi_error_status();
+    if (!(a.pub = need_data(e, public_of(e), made, MI_DATA_PUBLIC, i))) return mi_error_status();
     if (attack->prior && !(a.prior = need_prior(e, &a, i))) return mi_error_status();
     if (wants_students(e, attack) && !(a.students = need_students(e, &a, i))) return mi_error_status();
     a.id = mi_format("attack.%s.%s.%s", c->model, c->defense, c->attack);
@@ -264,6 +284,7 @@ static void want(struct stage *s) {
     s->wanted = true;
     want(s->data);
     want(s->pub);
+    want(s->start);
     want(s->target);
     want(s->prior);
     want(s->students);
@@ -276,7 +297,7 @@ static enum mi_status mark_wanted(struct engine *e, const char *until) {
     bool known = !until;
     for (int k = 0; k < ST_KINDS; k++) known = known || strcmp(ops[k]->word, until) == 0;
     if (!known)
-        return mi_fail(MI_E_USAGE, "--until %s: must be data, target, judge, prior, students, attack or score", until);
+        return mi_fail(MI_E_USAGE, "--until %s: must be data, pretrain, target, judge, prior, students, attack or score", until);
     for (size_t i = 0; i < e->n_stages; i++)
         if (!until || strcmp(ops[e->stages[i]->kind]->word, until) == 0) want(e->stages[i]);
     return MI_OK;

@@ -1,14 +1,25 @@
-/* src/engine/stage_data.c - the private or the public images of a dataset at one size, packed once and
- * memory-mapped.
+/* src/engine/stage_data.c - the private images, the public images or the public people of a dataset at one size, packed
+ * once and memory-mapped.
  *
  * Packs live in cache/packs and look after themselves, so this stage has no product of its own; its fingerprint, once
  * open, is the dataset's: settings, size and the list of files.  The images stay open until the run ends. */
 #include "engine.h"
 #include "loop_priv.h"
 
+/* Which of the public people start weights are learnt on. */
+static struct mi_people people(const struct engine *e) {
+    const struct mi_values *v = e->spec->section[MI_SEC_PRETRAIN];
+    return (struct mi_people){(int)mi_values_int(v, "people"), (int)mi_values_int(v, "min_images")};
+}
+
 static enum mi_status identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
     mi_hasher_text(h, "dataset", s->dataset);
     mi_hasher_int(h, "part", s->part);
+    if (s->part == MI_DATA_PEOPLE) {
+        struct mi_people want = people(e);
+        mi_hasher_int(h, "people", want.people);
+        mi_hasher_int(h, "min_images", want.min_images);
+    }
     mi_hasher_int(h, "seed", (int64_t)e->seed);
     /* Folders enter by name here; the exact fingerprint, made when the pack is open, covers the files. */
     mi_hasher_values(h, mi_spec_entry(e->spec, MI_KIND_DATA, s->dataset));
@@ -40,16 +51,20 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_DATA, s->dataset);
     if (!v) return mi_error_status();
     struct packing p = {ctx, mi_clock(), 0};
+    struct mi_people want = people(e);
     enum mi_status st =
-        mi_dataset_open(&s->images, &e->ws, s->dataset, v, e->seed, s->size, s->part, progress, &p);
+        s->part == MI_DATA_PEOPLE
+            ? mi_dataset_open_people(&s->images, &e->ws, s->dataset, v, e->seed, s->size, &want, progress, &p)
+            : mi_dataset_open(&s->images, &e->ws, s->dataset, v, e->seed, s->size, s->part, progress, &p);
     if (st != MI_OK) return st;
     const struct mi_pack_split *sp = s->images.split;
     s->fp = s->images.fp;
     if (s->part == MI_DATA_PUBLIC)
         mi_ctx_log(ctx, "info", "%s at %d px: %zu public images", s->dataset, s->size, sp[MI_PUBLIC].n);
     else
-        mi_ctx_log(ctx, "info", "%s at %d px: %d identities, %zu private training and %zu test images", s->dataset,
-                   s->size, s->images.classes, sp[MI_TRAIN].n, sp[MI_TEST].n);
+        mi_ctx_log(ctx, "info", "%s at %d px: %d %s, %zu training and %zu test images", s->dataset, s->size,
+                   s->images.classes, s->part == MI_DATA_PEOPLE ? "public people" : "private identities",
+                   sp[MI_TRAIN].n, sp[MI_TEST].n);
     if (s->images.note) mi_ctx_log(ctx, "warn", "%s", s->images.note);
     return MI_OK;
 }

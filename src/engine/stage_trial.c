@@ -43,7 +43,7 @@ static enum mi_status invert(const struct engine *e, const struct stage *s, stru
 }
 
 enum mi_status stage_trial(struct engine *e, struct stage *s, struct mi_ctx *ctx, const char *folder) {
-    if (s->kind == ST_TARGET || s->kind == ST_JUDGE) return train(e, s, ctx);
+    if (s->kind == ST_PRETRAIN || s->kind == ST_TARGET || s->kind == ST_JUDGE) return train(e, s, ctx);
     struct attacker a;
     enum mi_status st = attacker_open(e, s, ctx, &a);
     if (st == MI_OK) st = s->kind == ST_PRIOR ? prior(s, &a.job, folder) : invert(e, s, &a.job);

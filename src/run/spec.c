@@ -206,6 +206,7 @@ static enum mi_status apply_recipes(struct mi_spec *spec, const struct mi_ini *i
         bool named = strncmp(key, "recipe", 6) == 0 && key > overrides[i] && key[-1] == '.';
         if (named) MI_TRY(apply_override(spec, overrides[i]));
     }
+    MI_TRY(mi_recipe_apply(spec->section[MI_SEC_PRETRAIN]));
     MI_TRY(mi_recipe_apply(spec->section[MI_SEC_TARGET]));
     return mi_recipe_apply(spec->section[MI_SEC_JUDGE]);
 }

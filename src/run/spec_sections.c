@@ -42,12 +42,12 @@ static const struct mi_setting data_settings[] = {
     MI_SETTING_END,
 };
 
-/* Training settings, shared by the target and the judge; the arguments are the defaults in which they differ. */
+/* Training settings of target, judge and pretraining; the arguments are the defaults in which they differ. */
 #define TRAINING(epochs_, optimiser_, lr_, decay_, schedule_)                                                          \
     {.name = "recipe", .type = MI_CHOICE, .def = "custom", .choices = "custom|lowres|ppa", .cosmetic = true,           \
      .help = "Published recipe whose values the other keys of this section start from; see `midre help recipes`"},     \
     {.name = "epochs", .type = MI_INT, .def = epochs_, .min = 1, .max = 100000, .unit = "epochs",                      \
-     .help = "Passes over the private training photos"},                                                               \
+     .help = "Passes over the training photos"},                                                                       \
     {.name = "batch", .type = MI_INT, .def = "64", .min = 2, .max = 65536, .unit = "images",                           \
      .help = "Images per training step"},                                                                              \
     {.name = "optimiser", .type = MI_CHOICE, .def = optimiser_, .choices = "sgd|adam", .help = "How weights move"},    \
@@ -76,17 +76,32 @@ static const struct mi_setting data_settings[] = {
     {.name = "keep", .type = MI_CHOICE, .def = "last", .choices = "last|best",                                         \
      .help = "Weights to keep: those of the last epoch, or of the best test accuracy"},                                \
     {.name = "eval_every", .type = MI_INT, .def = "1", .min = 1, .max = 100000, .unit = "epochs",                      \
-     .help = "Epochs between tests; the last epoch is always tested"},                                                 \
+     .help = "Epochs between tests; the last epoch is always tested"}
+
+/* Where a network that learns the private people comes from. */
+#define WEIGHTS()                                                                                                      \
     {.name = "init", .type = MI_PATH, .def = "",                                                                       \
-     .help = "Weights to start training from (safetensors, torch.save); empty: random ones"},               \
+     .help = "Weights to start training from (safetensors, torch.save); empty: random ones"},                          \
+    {.name = "pretrained", .type = MI_BOOL, .def = "no", .later = true,                                                \
+     .help = "Start training from weights learnt on the public people, as [pretrain] says, instead of init"},          \
     {.name = "checkpoint", .type = MI_PATH, .def = "",                                                                 \
      .help = "Finished weights to use instead of training (safetensors or torch.save)"}
+
+static const struct mi_setting pretrain_settings[] = {
+    {.name = "people", .type = MI_INT, .def = "0", .min = 0, .max = 100000, .unit = "people",
+     .help = "Public people to learn, the first ones by number; 0 takes all with enough photos"},
+    {.name = "min_images", .type = MI_INT, .def = "4", .min = 2, .max = 1000, .unit = "photos",
+     .help = "Photos each of them must own; one in ten, rounded up, is kept for testing"},
+    TRAINING("20", "sgd", "0.01", "0.0001", "cosine"),
+    MI_SETTING_END,
+};
 
 static const struct mi_setting target_settings[] = {
     {.name = "model", .type = MI_TEXT, .def = "quick", .help = "Architectures to attack, comma separated"},
     {.name = "head_may_differ", .type = MI_BOOL, .def = "no", .later = true,
      .help = "With checkpoint: the classifier head alone may be missing or of another shape; it then starts random"},
     TRAINING("30", "sgd", "0.01", "0.0001", "cosine"),
+    WEIGHTS(),
     MI_SETTING_END,
 };
 
@@ -96,6 +111,7 @@ static const struct mi_setting judge_settings[] = {
     {.name = "size", .type = MI_INT, .def = "0", .min = 0, .max = 512, .unit = "px",
      .help = "Side of the judge's inputs; 0 takes the native size of its architecture"},
     TRAINING("30", "sgd", "0.01", "0.0005", "cosine"),
+    WEIGHTS(),
     MI_SETTING_END,
 };
 
@@ -144,6 +160,7 @@ static const struct {
 } sections[MI_SEC_COUNT] = {
     [MI_SEC_RUN] = {"run", run_settings},
     [MI_SEC_DATA] = {"data", data_settings},
+    [MI_SEC_PRETRAIN] = {"pretrain", pretrain_settings},
     [MI_SEC_TARGET] = {"target", target_settings},
     [MI_SEC_DEFENSE] = {"defense", defense_settings},
     [MI_SEC_JUDGE] = {"judge", judge_settings},

@@ -226,8 +226,8 @@ static double weight_of(const struct mi_stage_view *s) {
     static const struct {
         const char *kind;
         double weight;
-    } weights[] = {{"data", 2},      {"target", 30}, {"judge", 30}, {"prior", 40},
-                   {"students", 30}, {"attack", 20}, {"score", 3}};
+    } weights[] = {{"data", 2},      {"pretrain", 30}, {"target", 30}, {"judge", 30},
+                   {"prior", 40}, {"students", 30}, {"attack", 20}, {"score", 3}};
     for (size_t i = 0; s->kind && i < sizeof weights / sizeof weights[0]; i++)
         if (strcmp(s->kind, weights[i].kind) == 0) return weights[i].weight;
     return 10;

@@ -59,6 +59,13 @@ new_run() { # workspace -> its run folder
     echo "$1/runs/0001"
 }
 
+# The same with targets (and, if said, the judge) that begin with weights learnt on the public people.
+pretrain_spec() { # run folder, sections
+    local section
+    for section in "${@:2}"; do sed -i "s/^\[$section\]\$/&\npretrained = yes/" "$1/spec.ini"; done
+    printf '[pretrain]\nepochs = 3\nmin_images = 2\n' >>"$1/spec.ini"
+}
+
 # The bytes of every product, without what is told about when and where it was made.
 product_sums() { # workspace
     (cd "$1/cache" && find . -type f ! -name product.json ! -name '*.tmp*' | LC_ALL=C sort | xargs sha256sum)

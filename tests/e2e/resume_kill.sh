@@ -11,11 +11,13 @@ kills=${KILLS:-1}
 RANDOM=${SEED:-20260}
 whole=$TEST_TMP/whole cut=$TEST_TMP/cut
 ref=$(new_run "$whole") run=$(new_run "$cut")
+pretrain_spec "$ref" target
+pretrain_spec "$run" target
 journal=$run/journal.jsonl
 "$ENGINE_BIN" run "$ref" >"$TEST_TMP/whole.log" 2>&1
 check "the reference ends" [ $? -eq 0 ]
 
-for kind in data target prior judge attack score; do
+for kind in data pretrain target prior judge attack score; do
     for _ in $(seq "$kills"); do kill_in "$run" "\"kind\":\"$kind\""; done
 done
 check "engines were killed ($killed)" [ "$killed" -ge 4 ]
@@ -28,6 +30,7 @@ check "no work in progress is left" [ -z "$(find "$cut/cache" -name '*.work')" ]
 
 # SIGTERM is a stop: the step is finished and saved, the state is told, and it goes on later.
 gentle=$(new_run "$TEST_TMP/gentle")
+pretrain_spec "$gentle" target
 "$ENGINE_BIN" run "$gentle" >"$TEST_TMP/gentle.log" 2>&1 &
 pid=$!
 while kill -0 $pid 2>/dev/null && ! grep -q '"kind":"prior","state":"start"' "$gentle/journal.jsonl" 2>/dev/null; do sleep 0.02; done

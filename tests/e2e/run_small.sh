@@ -76,6 +76,26 @@ check "equal values are found in the cache" grep -q '"stage":"target.quick.midre
 check "other values are another target" grep -q '"stage":"target.quick.midre:area_high=0.8".*"state":"done"' "$own"
 check "which was trained with them" grep -q '"text":".*erases 4[45]\.[0-9] %' <(grep 'area_high=0.8' "$own")
 
+# Start weights learnt on the public people: one network for all targets, another for the judge, said in every row.
+mkdir -p "$ws/runs/0007" "$ws/runs/0008"
+cp "$run/spec.ini" "$ws/runs/0007/spec.ini"
+pretrain_spec "$ws/runs/0007" target judge
+sed -i 's/^name = none, midre$/name = none, tldmi/' "$ws/runs/0007/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0007" >>"$TEST_TMP/run_small.log" 2>&1
+check "start weights: the run ends" [ $? -eq 0 ]
+pre=$ws/runs/0007/journal.jsonl
+check "one network for both targets, one for the judge" [ "$(grep -c '"kind":"pretrain","state":"done"' "$pre")" = 2 ]
+check "the rows say what the targets began with" [ "$(grep '"t":"score"' "$pre" | grep -c '"init":"100 public people"')" = 2 ]
+check "and the defended one is compared with the undefended" grep -q '"t":"score".*"defense":"tldmi".*"overpriced":' "$pre"
+target_of() { sed -n "s/.*\"stage\":\"target.$2\",.*\"state\":\"done\",\"fingerprint\":\"\([0-9a-f]*\)\".*/\1/p" "$1"; }
+started=$(target_of "$pre" quick.none) scratch=$(target_of "$journal" quick.none | head -n 1)
+check "a target from them is another product" [ -n "$started" ] && [ "$started" != "$scratch" ]
+cp "$ws/runs/0007/spec.ini" "$ws/runs/0008/spec.ini"
+sed -i "s#^pretrained = yes#&\ninit = $target/model.safetensors#" "$ws/runs/0008/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0008" 2>"$TEST_TMP/err" >/dev/null
+check "start weights from two places are refused" [ $? = 3 ]
+check "and both are named" grep -q 'pretrained = yes and init' "$TEST_TMP/err"
+
 # Errors speak: wrong folder, wrong spec.
 "$ENGINE_BIN" run "$TEST_TMP/nowhere" 2>"$TEST_TMP/err"
 check "a missing run folder exits with 4" [ $? -eq 4 ]
