@@ -16,7 +16,8 @@ struct mi_check {              /* what the person says; zero = nothing */
     int size, classes;
     double minutes;            /* 0: 5 */
     bool head_may_differ;
-    const struct mi_spec *base; /* the Setup screen's: machine, judge and settings of the data are taken; NULL = defaults */
+    const struct mi_spec *base; /* the Setup screen's: machine, judge with its start weights and
+                                * settings of the data are taken; NULL = defaults */
     const char *const *words;  /* section.key=value of the person, applied last */
     size_t n_words;
 };

@@ -51,11 +51,13 @@ struct mi_data_desc {
 extern const struct mi_data_desc *const mi_data_table[]; /* NULL-terminated; src/data/table.c */
 const struct mi_data_desc *mi_data_find(const char *name);
 
+struct mi_spec;
+
 /* Says on `out` precisely what is found, missing or broken; decodes everything when `deep`. */
 enum mi_status mi_data_check(const struct mi_data_desc *d, const struct mi_values *v, bool deep, FILE *out);
 /* Are the files of an experiment's datasets there?  Asked before a run that could only fail; decodes nothing.  Where
- * something is wrong the report goes to `out` too (NULL: only the error message). */
-struct mi_spec;
+ * something is wrong the report goes to `out` too (NULL: only the error message).  Where networks begin with weights
+ * learnt on public people: are there any? */
 enum mi_status mi_data_check_spec(const struct mi_spec *spec, FILE *out);
 
 /* An opened dataset at one resolution. */
@@ -84,9 +86,10 @@ enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *
                                const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
                                mi_data_progress fn, void *user);
 /* The public people as a labelled set of their own: train, test (one photo in ten, rounded up, chosen by the seed) and
- * classes; the first `people` by number (0 = all) that own at least `min_images` photos.  For networks that learn faces
+ * classes; the first `people` by number (0 = all) with at least `min_images` of the public photos.  For networks that learn faces
  * before they learn the private people.  MI_E_INPUT where the dataset does not say who is on its public images. */
 struct mi_people { int people, min_images; };
+struct mi_people mi_data_people(const struct mi_spec *spec); /* as [pretrain] says */
 enum mi_status mi_dataset_open_people(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
                                       const struct mi_values *v, uint64_t seed, int size, const struct mi_people *want,
                                       mi_data_progress fn, void *user);

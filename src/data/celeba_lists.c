@@ -41,7 +41,7 @@ static enum mi_status read_line(struct reader *r, char *line, struct mi_photo *o
     if (line[strspn(line, " \t\r")] == 0) return MI_OK;
     if (!parse_line(line, &name, &number) || (r->need_number && number < 0))
         return mi_fail(MI_E_INPUT, "%s, line %zu: expected \"%s\"", r->path, r->lines,
-                       r->need_number ? "image-name number" : "image-name");
+                       r->need_number ? "image-name number" : "image-name\" or \"image-name number");
     long at = mi_files_find(&r->c->files, name);
     if (at < 0) {
         if (!r->absent++) r->first_absent = mi_strdup(name);

@@ -85,9 +85,26 @@ static enum mi_status check_named(const struct mi_spec *spec, const char *name, 
     return st;
 }
 
+static enum mi_status check_people(const struct mi_spec *spec, const char *name) {
+    const struct mi_data_desc *d = mi_data_find(name);
+    const struct mi_values *v = d ? mi_spec_entry(spec, MI_KIND_DATA, name) : NULL;
+    uint64_t seed = (uint64_t)mi_values_int(spec->section[MI_SEC_RUN], "seed");
+    struct mi_people want = mi_data_people(spec);
+    struct mi_listing l;
+    memset(&l, 0, sizeof l);
+    if (!v) return mi_error_status();
+    MI_TRY(d->list(v, seed, &l));
+    enum mi_status st = mi_listing_people(&l, &want, seed, name);
+    d->close(&l);
+    return st;
+}
+
 enum mi_status mi_data_check_spec(const struct mi_spec *spec, FILE *out) {
     const struct mi_values *data = spec->section[MI_SEC_DATA];
     const char *pub = mi_values_text(data, "public");
     MI_TRY(check_named(spec, mi_values_text(data, "name"), out));
-    return *pub ? check_named(spec, pub, out) : MI_OK;
+    if (*pub) MI_TRY(check_named(spec, pub, out));
+    bool people = mi_values_bool(spec->section[MI_SEC_TARGET], "pretrained") ||
+                  mi_values_bool(spec->section[MI_SEC_JUDGE], "pretrained");
+    return people ? check_people(spec, *pub ? pub : mi_values_text(data, "name")) : MI_OK;
 }

@@ -167,8 +167,12 @@ static enum mi_status open_part(struct mi_dataset *d, const struct mi_workspace 
     memset(&l, 0, sizeof l);
     enum mi_status st = d->desc->list(v, seed, &l);
     if (st == MI_OK) st = choose(d, &l, part, want, seed);
+    char *told = NULL; /* about what was asked for, not about the lists: the same pack serves other wishes */
+    if (st == MI_OK && part == MI_DATA_PEOPLE) told = l.note, l.note = NULL;
     if (st == MI_OK) st = fingerprint(d, v, &l, words[part]);
     if (st == MI_OK) st = open_or_build(d, ws, v, &l, fn, user);
+    if (st == MI_OK && told) st = add_note(d, told);
+    free(told);
     d->desc->close(&l);
     if (st != MI_OK) mi_dataset_close(d);
     return st;
@@ -177,6 +181,7 @@ static enum mi_status open_part(struct mi_dataset *d, const struct mi_workspace 
 enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,
                                const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
                                mi_data_progress fn, void *user) {
+    if (part == MI_DATA_PEOPLE) return mi_fail(MI_E_INTERNAL, "people are opened with mi_dataset_open_people");
     return open_part(d, ws, name, v, seed, size, part, NULL, fn, user);
 }
 

@@ -6,9 +6,15 @@
  * item); this file turns that into train and test lists with classes 0..n-1. */
 #include <stdlib.h>
 
+#include "midre/spec.h"
 #include "src/data/data_priv.h"
 
 #define TEST_SHARE 10 /* %, rounded up: one of four photos, two of twenty */
+
+struct mi_people mi_data_people(const struct mi_spec *spec) {
+    const struct mi_values *v = spec->section[MI_SEC_PRETRAIN];
+    return (struct mi_people){(int)mi_values_int(v, "people"), (int)mi_values_int(v, "min_images")};
+}
 
 static int by_person(const void *a, const void *b) {
     const struct mi_item *x = a, *y = b;
@@ -47,14 +53,15 @@ enum mi_status mi_listing_people(struct mi_listing *l, const struct mi_people *w
     struct mi_listing out = {.of_public = true};
     int enough = 0;
     for (size_t i = 0; i < n; i++) named += photo[i].label >= 0;
+    if (want->people == 1) return mi_fail(MI_E_INPUT, "[pretrain] people = 1: there is nobody to tell the one from");
     if (!named)
         return mi_fail(MI_E_INPUT, "dataset %s does not say who is on its public images, so start weights cannot be learnt "
                                    "on them: set pretrained = no, or choose another for [data] public", name);
     if (n > 1) qsort(photo, n, sizeof *photo, by_person);
     enum mi_status st = add_people(&out, photo, n, want, seed, &enough);
     if (st == MI_OK && enough < 2)
-        st = mi_fail(MI_E_INPUT, "%d of the public people of %s own at least %d photos, 2 are needed: lower [pretrain] "
-                                 "min_images", enough, name, want->min_images);
+        st = mi_fail(MI_E_INPUT, "%d of the public people of %s have at least %d public photos, 2 are needed: lower "
+                                 "[pretrain] min_images", enough, name, want->min_images);
     if (st == MI_OK && enough < want->people) {
         out.note = mi_format("%d public people with %d photos asked for, all %d there are taken", want->people,
                              want->min_images, enough);

@@ -10,6 +10,9 @@
  * What an earlier quick run made within about the same time for the same full settings and inputs is used again; the
  * workspace keeps a note of it in cache/quick/ under the fingerprint of the full settings.
  *
+ * Targets of one run get the same number, so that they can be compared; start weights one each, for a target's and a
+ * judge's are other networks: their decisions carry the stage's name.
+ *
  * A decision is written to runs/NNNN/shortened.json before it is used, so a killed and resumed run makes the same
  * products.  Everything made shorter is named in the journal and in the note of the row. */
 #include <stdlib.h>
@@ -24,6 +27,7 @@
 
 struct effort {
     char section[64]; /* "judge", "attack.NAME" */
+    char of[64];      /* stage the decision is for alone, empty: for all with the section */
     const struct mi_setting *setting, *finer; /* finer: one in steps that may stand in for epochs; or NULL */
     const struct mi_values *values;           /* of the run's spec */
     int64_t value, now;                       /* the whole length; what the setting says before it is made smaller */
@@ -60,7 +64,7 @@ static const struct mi_setting *steps_for(const struct mi_values *v, const struc
 }
 
 /* What makes the stage long; false: nothing that could be shortened. */
-static bool effort_of(const struct engine *e, const struct stage *s, struct effort *f) {
+static bool effort_of(struct engine *e, const struct stage *s, struct effort *f) {
     const struct mi_values *v;
     memset(f, 0, sizeof *f);
     if (s->kind == ST_PRETRAIN || s->kind == ST_TARGET || s->kind == ST_JUDGE) {
@@ -82,6 +86,11 @@ static bool effort_of(const struct engine *e, const struct stage *s, struct effo
     }
     f->values = v;
     if (f->setting) f->value = f->now = mi_values_int(v, f->setting->name);
+    if (f->setting && s->kind == ST_PRETRAIN) { /* another network may have made the setting smaller */
+        if (e->pretrain_epochs == 0) e->pretrain_epochs = f->value;
+        f->value = f->now = e->pretrain_epochs;
+        snprintf(f->of, sizeof f->of, "(%.60s)", s->id);
+    }
     return f->setting != NULL;
 }
 
@@ -95,8 +104,10 @@ static struct effort in_steps(const struct effort *f, int64_t steps) {
 
 /* ---- decisions ------------------------------------------------------------------------------------------------- */
 
-static void key_of(const struct effort *f, char out[128]) {
-    snprintf(out, 128, "%s.%s", f->section, f->setting->name);
+#define KEY 192
+
+static void key_of(const struct effort *f, char out[KEY]) {
+    snprintf(out, KEY, "%s.%s%s", f->section, f->setting->name, f->of);
 }
 
 static enum mi_status recall(struct engine *e) {
@@ -114,7 +125,7 @@ static enum mi_status recall(struct engine *e) {
 }
 
 static enum mi_status remember(struct engine *e, const struct effort *f, int64_t value) {
-    char key[128], *path = mi_path_join(e->run_dir, "shortened.json");
+    char key[KEY], *path = mi_path_join(e->run_dir, "shortened.json");
     key_of(f, key);
     json_object_set_new(e->shortened, key,
                         json_pack("{s:I, s:I}", "value", (json_int_t)value, "of", (json_int_t)f->value));
@@ -147,8 +158,9 @@ static bool made(struct engine *e, struct stage *s) {
 }
 
 /* Seconds this stage may take: its part of what is left, shared with the stages that come later. */
-static double share(const struct engine *e, const struct stage *s) {
-    static const double weight[ST_KINDS] = {[ST_PRETRAIN] = 2, [ST_TARGET] = 3, [ST_JUDGE] = 2, [ST_PRIOR] = 3, [ST_ATTACK] = 3};
+static double share(struct engine *e, const struct stage *s) {
+    static const double weight[ST_KINDS] = {
+        [ST_PRETRAIN] = 2, [ST_TARGET] = 3, [ST_JUDGE] = 2, [ST_PRIOR] = 3, [ST_ATTACK] = 3};
     double whole = 60 * mi_values_real(e->spec->section[MI_SEC_RUN], "minutes"), all = 0;
     double left = whole - (mi_clock() - e->began);
     if (left < 0.15 * whole) left = 0.15 * whole; /* an overrun must not leave a judge without any training */
@@ -173,7 +185,8 @@ static bool long_enough(void *user, double seconds) {
 static enum mi_status try_steps(struct engine *e, struct stage *s, struct mi_trial *t) {
     /* The loop the setting counts the steps of; pseudo labels and public features before it are another matter. */
     static const char *const phase[ST_KINDS] = {
-        [ST_PRETRAIN] = "train", [ST_TARGET] = "train", [ST_JUDGE] = "train", [ST_PRIOR] = "gan", [ST_ATTACK] = "invert"};
+        [ST_PRETRAIN] = "train", [ST_TARGET] = "train", [ST_JUDGE] = "train",
+        [ST_PRIOR] = "gan",      [ST_ATTACK] = "invert"};
     t->phase = phase[s->kind];
     struct patience p = {.may = TRIAL * share(e, s)};
     t->after = long_enough, t->user = &p;
@@ -245,7 +258,7 @@ static bool reuse(struct engine *e, struct stage *s, struct effort f, const stru
 
 /* What this run decided before it was resumed. */
 static const json_t *decided(const struct engine *e, struct effort *f) {
-    char key[128];
+    char key[KEY];
     key_of(f, key);
     const json_t *known = json_object_get(e->shortened, key);
     if (known || !f->finer) return known;
@@ -260,6 +273,7 @@ enum mi_status budget_settle(struct engine *e, struct stage *s) {
     struct effort f;
     if (!budget_quick(e) || !effort_of(e, s, &f)) return MI_OK;
     MI_TRY(recall(e));
+    if (*f.of) MI_TRY(apply(&f, f.value));
     const json_t *known = decided(e, &f);
     if (known) return apply(&f, (int64_t)json_integer_value(json_object_get(known, "value")));
     if (made(e, s)) return MI_OK;

@@ -111,9 +111,8 @@ static enum mi_status load_finished(struct mi_ctx *ctx, struct mi_model *m, cons
     return MI_OK;
 }
 
-/* The weights training begins with: those of the start stage, of the file `init`, or the random ones the model has. */
-static enum mi_status start(struct engine *e, const struct stage *s, struct mi_ctx *ctx, struct mi_model *m,
-                            const char *init) {
+enum mi_status classifier_start(const struct engine *e, const struct stage *s, struct mi_ctx *ctx, struct mi_model *m) {
+    const char *init = s->kind == ST_PRETRAIN ? "" : mi_values_text(classifier_section(e, s), "init");
     if (!s->start && !*init) return MI_OK;
     int used = 0;
     const char *from = s->start ? s->start->title : init;
@@ -122,7 +121,7 @@ static enum mi_status start(struct engine *e, const struct stage *s, struct mi_c
     enum mi_status st = mi_model_init_from(m, a, &used);
     mt_archive_close(a);
     if (st != MI_OK) return mi_fail_context("init %s", from);
-    mi_ctx_log(ctx, "info", "%s: %d tensors start from %s", ctx->stage, used, from);
+    if (ctx->journal) mi_ctx_log(ctx, "info", "%s: %d tensors start from %s", ctx->stage, used, from);
     return MI_OK;
 }
 
@@ -166,11 +165,11 @@ static enum mi_status save(const struct engine *e, const struct stage *s, const 
     return st;
 }
 
-/* Where the weights are from, as rows say it: the last part of a path, "200 public people" or "random". */
+/* Where the weights are from, as rows say it: the last part of a path, "200 public people (1a2b3c)" or "random". */
 static json_t *origin(const struct stage *s, const char *init, const char *checkpoint) {
     const char *p = *checkpoint ? checkpoint : init;
     const char *slash = strrchr(p, '/');
-    if (s->start) return json_sprintf("%d public people", s->start->data->images.classes);
+    if (s->start) return json_sprintf("%d public people (%.6s)", s->start->data->images.classes, s->start->fp.hex);
     return json_string(!*p ? "random" : slash ? slash + 1 : p);
 }
 
@@ -189,7 +188,7 @@ enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx 
         bool free_head = s->kind == ST_TARGET && mi_values_bool(section, "head_may_differ");
         st = load_finished(ctx, c.model, finished, free_head, &s->data->images.split[MI_TEST], &acc);
     } else {
-        st = start(e, s, ctx, c.model, init);
+        st = classifier_start(e, s, ctx, c.model);
         if (st == MI_OK)
             st = mi_train(ctx, c.model, &s->data->images, &r, s->kind == ST_TARGET ? &c.defenses : NULL, &acc);
     }

@@ -49,6 +49,7 @@ struct engine {
     struct mi_model *judge;       /* loaded at its first score */
     const struct stage *judge_of; /* the stage it came from */
     json_t *shortened;            /* run.minutes: settings made smaller, "section.key" -> {value, of}; budget.c */
+    int64_t pretrain_epochs;      /* run.minutes: of [pretrain] as the spec has them; 0: not asked yet */
     double began;                 /* mi_clock() when this engine started */
     struct mi_score_view *scores; /* per cell: what the trade-off needs; cell == NULL until scored */
 };
@@ -93,6 +94,8 @@ struct classifier {
 enum mi_status classifier_build(const struct engine *e, const struct stage *s, struct classifier *c);
 /* The finished network of a done stage. */
 enum mi_status classifier_open(const struct engine *e, const struct stage *s, struct classifier *c);
+/* Gives it the weights training begins with: of the start stage, of the file `init`, or the random ones it has. */
+enum mi_status classifier_start(const struct engine *e, const struct stage *s, struct mi_ctx *ctx, struct mi_model *m);
 void classifier_close(struct classifier *c);
 enum mi_status classifier_work(struct engine *e, struct stage *s, struct mi_ctx *ctx, json_t *facts);
 enum mi_status classifier_identity(const struct engine *e, const struct stage *s, struct mi_hasher *h);

@@ -187,9 +187,6 @@ static const char *public_of(const struct engine *e) {
  * size, without a defense, that has learnt the public people. */
 static enum mi_status need_start(struct engine *e, struct stage *s, const struct mi_values *section, size_t cell) {
     if (!mi_values_bool(section, "pretrained")) return MI_OK;
-    if (*mi_values_text(section, "init") || *mi_values_text(section, "checkpoint"))
-        return mi_fail(MI_E_INPUT, "[%s] pretrained = yes and %s both give weights; keep one of them",
-                       mi_values_section(section), *mi_values_text(section, "init") ? "init" : "checkpoint");
     struct stage p = {.kind = ST_PRETRAIN, .model = s->model, .defense = "none", .size = s->size};
     if (!(p.data = need_data(e, public_of(e), s->size, MI_DATA_PEOPLE, cell))) return mi_error_status();
     p.id = mi_format("pretrain.%s.%d", s->model, s->size);

@@ -6,17 +6,11 @@
 #include "engine.h"
 #include "loop_priv.h"
 
-/* Which of the public people start weights are learnt on. */
-static struct mi_people people(const struct engine *e) {
-    const struct mi_values *v = e->spec->section[MI_SEC_PRETRAIN];
-    return (struct mi_people){(int)mi_values_int(v, "people"), (int)mi_values_int(v, "min_images")};
-}
-
 static enum mi_status identity(const struct engine *e, const struct stage *s, struct mi_hasher *h) {
     mi_hasher_text(h, "dataset", s->dataset);
     mi_hasher_int(h, "part", s->part);
     if (s->part == MI_DATA_PEOPLE) {
-        struct mi_people want = people(e);
+        struct mi_people want = mi_data_people(e->spec);
         mi_hasher_int(h, "people", want.people);
         mi_hasher_int(h, "min_images", want.min_images);
     }
@@ -51,7 +45,7 @@ static enum mi_status work(struct engine *e, struct stage *s, struct mi_ctx *ctx
     const struct mi_values *v = mi_spec_entry(e->spec, MI_KIND_DATA, s->dataset);
     if (!v) return mi_error_status();
     struct packing p = {ctx, mi_clock(), 0};
-    struct mi_people want = people(e);
+    struct mi_people want = mi_data_people(e->spec);
     enum mi_status st =
         s->part == MI_DATA_PEOPLE
             ? mi_dataset_open_people(&s->images, &e->ws, s->dataset, v, e->seed, s->size, &want, progress, &p)

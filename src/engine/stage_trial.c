@@ -13,7 +13,9 @@ static enum mi_status train(struct engine *e, struct stage *s, struct mi_ctx *ct
     double acc = 0;
     MI_TRY(mi_train_recipe_read(classifier_section(e, s), &r));
     MI_TRY(classifier_build(e, s, &c));
-    enum mi_status st = mi_train(ctx, c.model, &s->data->images, &r, s->kind == ST_TARGET ? &c.defenses : NULL, &acc);
+    enum mi_status st = classifier_start(e, s, ctx, c.model); /* defenses may look at them */
+    if (st == MI_OK)
+        st = mi_train(ctx, c.model, &s->data->images, &r, s->kind == ST_TARGET ? &c.defenses : NULL, &acc);
     classifier_close(&c);
     return st;
 }

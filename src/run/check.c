@@ -208,6 +208,7 @@ static void add_section(struct words *w, const struct mi_values *v, bool machine
 
 static void add_base(struct words *w, const struct mi_spec *base, const char *data) {
     add_section(w, base->section[MI_SEC_RUN], true);
+    add_section(w, base->section[MI_SEC_PRETRAIN], false); /* of the judge, if it is pretrained */
     add_section(w, base->section[MI_SEC_JUDGE], false);
     const struct mi_values *own = mi_spec_entry(base, MI_KIND_DATA, data);
     if (own) add_section(w, own, false);

@@ -3,8 +3,8 @@
  * A recipe is a list of key and value.  It is applied before the file's and the command line's own keys, so what is
  * written out wins, and the resolved spec of a run, which writes out everything, does not change with this table.
  *
- * What a recipe cannot say here: start weights are files (`init`), and the input's normalisation belongs to the
- * architecture.  Both published codes could also keep the weights that are best on the test photos; that selects on the
+ * What a recipe cannot say here: where start weights come from (`init`, `pretrained`), and the input's normalisation
+ * belongs to the architecture.  Both published codes could also keep the weights that are best on the test photos; that selects on the
  * test set, so here both keep the last, and `keep = best` asks for the other. */
 #include <stddef.h>
 #include <string.h>

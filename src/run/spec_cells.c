@@ -147,6 +147,16 @@ static enum mi_status check_device(const struct mi_spec *spec, struct mi_cells *
     return mi_fail(MI_E_INPUT, "[run] device = \"%.60s\": expected auto, cpu, cuda or cuda:N", text);
 }
 
+/* Start weights from the public people and from a file exclude each other. */
+static enum mi_status check_weights(const struct mi_spec *spec, enum mi_section s, struct mi_cells *out) {
+    const char *file = value(spec, s, "init")[0] ? "init" : value(spec, s, "checkpoint")[0] ? "checkpoint" : NULL;
+    if (!file || !mi_values_bool(spec->section[s], "pretrained")) return MI_OK;
+    out->bad_section = s;
+    out->bad_key = "pretrained";
+    return mi_fail(MI_E_INPUT, "[%s] pretrained = yes and %s both give weights; keep one of them", mi_section_word(s),
+                   file);
+}
+
 /* ---- cells ---------------------------------------------------------------------------------------------- */
 
 /* Takes over `label`. */
@@ -180,6 +190,8 @@ enum mi_status mi_cells_build(const struct mi_spec *spec, struct mi_cells *out) 
     MI_TRY(check_one(spec, MI_SEC_DATA, "name", MI_KIND_DATA, out));
     if (value(spec, MI_SEC_DATA, "public")[0]) MI_TRY(check_one(spec, MI_SEC_DATA, "public", MI_KIND_DATA, out));
     MI_TRY(check_one(spec, MI_SEC_JUDGE, "model", MI_KIND_MODEL, out));
+    MI_TRY(check_weights(spec, MI_SEC_TARGET, out));
+    MI_TRY(check_weights(spec, MI_SEC_JUDGE, out));
     enum mi_status status = MI_OK;
     size_t nm = 0, nd = 0, na = 0;
     char **model = read_list(spec, MI_SEC_TARGET, "model", MI_KIND_MODEL, &nm, out);

@@ -1,4 +1,4 @@
-/* src/train/recipe.c - a training recipe from its spec section ([target] or [judge]).
+/* src/train/recipe.c - a training recipe from its spec section ([target], [judge] or [pretrain]).
  *
  * Single values were validated by the settings list; here only what concerns several settings at once is checked:
  * the list of milestones, and a schedule that needs what was not given. */

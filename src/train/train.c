@@ -290,7 +290,7 @@ enum mi_status mi_train(struct mi_ctx *ctx, struct mi_model *m, const struct mi_
     r = &own;
     MI_TRY(plan_batches(&j));
     if (j.per_epoch < 1 || d->split[MI_TEST].n < 1)
-        return mi_fail(MI_E_MISSING, "%s has %zu private training and %zu test photos: too few to train on",
+        return mi_fail(MI_E_MISSING, "%s has %zu training and %zu test photos: too few to train on",
                        d->desc->info.name, d->split[MI_TRAIN].n, d->split[MI_TEST].n);
     if (j.batch < 2) return mi_fail(MI_E_INPUT, "training needs batches of at least 2 photos");
     enum mi_status st = MI_OK;

@@ -78,6 +78,9 @@ code 4 data check celeba root=half; check "missing identity file: 4"
 grep -qi identity "$TEST_TMP/out" "$TEST_TMP/err"; check "... and it is named"
 code 3 data check celeba rot=half && err 'did you mean "root"'; check "unknown dataset setting: 3"
 code 4 run --demo data.name=celeba data.celeba.root=half && [ ! -e "$W/runs/0001" ]; check "run refuses missing data before making a run"
+mkdir -p flat && : >flat/a.png
+code 3 run --demo data.public=flat data.flat.root=flat && err "does not say who" && [ ! -e "$W/runs/0001" ]; check "start weights from nameless photos are refused before a run folder is made"
+code 3 run --demo --dry-run target.init=x.pth && err "pretrained = yes and init"; check "start weights from two places: 3, already checking"
 mkdir -p cfg/midre && printf '[data.celeba]\nroot = %s/nowhere\n' "$TEST_TMP" >cfg/midre/midre.ini
 XDG_CONFIG_HOME=$TEST_TMP/cfg code 4 data check celeba && err "nowhere"; check "midre.ini gives the dataset's root"
 XDG_CONFIG_HOME=$TEST_TMP/cfg code 4 data check celeba root=elsewhere && err "elsewhere"; check "... and the command line wins"

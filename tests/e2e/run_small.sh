@@ -85,7 +85,7 @@ sed -i 's/^name = none, midre$/name = none, tldmi/' "$ws/runs/0007/spec.ini"
 check "start weights: the run ends" [ $? -eq 0 ]
 pre=$ws/runs/0007/journal.jsonl
 check "one network for both targets, one for the judge" [ "$(grep -c '"kind":"pretrain","state":"done"' "$pre")" = 2 ]
-check "the rows say what the targets began with" [ "$(grep '"t":"score"' "$pre" | grep -c '"init":"100 public people"')" = 2 ]
+check "the rows say what the targets began with" [ "$(grep '"t":"score"' "$pre" | grep -c '"init":"100 public people ([0-9a-f]\{6\})"')" = 2 ]
 check "and the defended one is compared with the undefended" grep -q '"t":"score".*"defense":"tldmi".*"overpriced":' "$pre"
 target_of() { sed -n "s/.*\"stage\":\"target.$2\",.*\"state\":\"done\",\"fingerprint\":\"\([0-9a-f]*\)\".*/\1/p" "$1"; }
 started=$(target_of "$pre" quick.none) scratch=$(target_of "$journal" quick.none | head -n 1)
@@ -95,6 +95,16 @@ sed -i "s#^pretrained = yes#&\ninit = $target/model.safetensors#" "$ws/runs/0008
 "$ENGINE_BIN" run "$ws/runs/0008" 2>"$TEST_TMP/err" >/dev/null
 check "start weights from two places are refused" [ $? = 3 ]
 check "and both are named" grep -q 'pretrained = yes and init' "$TEST_TMP/err"
+
+# In a quick run each network of start weights is timed by itself, and defenses that look at them find them.
+mkdir -p "$ws/runs/0009"
+sed 's/^seed = 4$/seed = 5\nminutes = 0.25/; s/^epochs = 3$/epochs = 5000/' "$ws/runs/0007/spec.ini" >"$ws/runs/0009/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0009" >>"$TEST_TMP/run_small.log" 2>&1
+check "a quick run with start weights ends" [ $? -eq 0 ]
+cut=$ws/runs/0009/shortened.json
+check "each network has its own number of epochs" [ "$(grep -o '"pretrain.epochs(pretrain.[a-z]*.32)":{"value":[0-9]*,"of":5000}' "$cut" | wc -l)" = 2 ]
+"$ENGINE_BIN" run "$ws/runs/0009" >>"$TEST_TMP/run_small.log" 2>&1
+check "resumed, it finds what it made" [ "$(grep -c '"kind":"\(pretrain\|target\|judge\)","state":"cached"' "$ws/runs/0009/journal.jsonl")" = 5 ]
 
 # Errors speak: wrong folder, wrong spec.
 "$ENGINE_BIN" run "$TEST_TMP/nowhere" 2>"$TEST_TMP/err"

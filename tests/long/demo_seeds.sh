@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests/long/demo_seeds.sh - the demo from nothing, three seeds: prints every row and checks what the demo promises.
-# What it promises: an able judge (>= 90 %), an attack that works on the undefended target (>= 60 %), a defended target
-# that still classifies (at most 5 points lost).  How much erasing changes the attack is printed, not promised.
+# What it promises: an able judge (>= 90 %), an attack that works on the undefended target (>= 50 %), a defended target
+# that still classifies (at most 5 points lost), and less of an attack on it: at least 5 points over the three seeds.
 # Times are printed for the reader and not judged.
 set -u
 : "${MIDRE_BIN:?}" "${TEST_TMP:=$(mktemp -d)}"
@@ -24,8 +24,10 @@ for seed in 0 1 2; do
     none=$(field "$journal" none acc) midre=$(field "$journal" midre acc) judge=$(field "$journal" none judge_acc)
     attacc=$(field "$journal" none attacc)
     check "seed $seed: the judge knows the people" "${judge:-0}" ">=" 90
-    check "seed $seed: the attack on the undefended target" "${attacc:-0}" ">=" 60
+    check "seed $seed: the attack on the undefended target" "${attacc:-0}" ">=" 50
+    drop=$(awk "BEGIN { print ${drop:-0} + (${attacc:-0} - $(field "$journal" midre attacc)) / 3 }")
     check "seed $seed: accuracy lost by erasing" "$(awk "BEGIN { print ${none:-0} - ${midre:-100} }")" "<=" 5
 done
+check "points of attack accuracy that erasing takes, mean" "${drop:-0}" ">=" 5
 echo "1..$n"
 exit $bad

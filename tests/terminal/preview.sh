@@ -62,7 +62,7 @@ keys i
 expect "i: another image mode" "images: half" "▀▀▀▀▀▀▀▀▀▀"
 keys Escape
 if leaves "Training photos" && sees "The paper has no rows" && [ "$(screen | head -23)" = "$before" ]; then ok "Esc closes, the form is whole"; else bad "Esc closes, the form is whole" "$(screen)"; fi
-keys g Down Down Down Down Down
+keys g Down Down Down Down Down Down
 sees "in a file: [defense.midre]" # of the first of its settings
 keys p
 expect "a setting's own defense" "Training photos under midre (one of midre, none)" "midre: erases 25.0 %"

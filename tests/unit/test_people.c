@@ -54,6 +54,13 @@ static void fewer_can_be_asked_for_but_not_more(void **state) {
     assert_int_equal(mi_dataset_open_people(&two, &((struct place *)*state)->ws, "celeba", v, 1, 8,
                                             &(struct mi_people){0, 20}, NULL, NULL), MI_E_INPUT);
     assert_error(MI_E_INPUT, "[pretrain] min_images");
+    assert_int_equal(mi_dataset_open_people(&two, &((struct place *)*state)->ws, "celeba", v, 1, 8,
+                                            &(struct mi_people){1, 2}, NULL, NULL), MI_E_INPUT);
+    assert_error(MI_E_INPUT, "nobody to tell");
+    struct mi_dataset all = people_of(*state, v, 0, 5); /* the same people and the same pack: nothing was missed */
+    assert_int_equal(all.classes, 3);
+    assert_null(all.note);
+    mi_dataset_close(&all);
     mi_values_free(v);
 }
 
