@@ -89,7 +89,7 @@ static const struct mi_setting data_settings[] = {
 
 static const struct mi_setting pretrain_settings[] = {
     {.name = "people", .type = MI_INT, .def = "0", .min = 0, .max = 100000, .unit = "people",
-     .help = "Public people to learn, the first ones by number; 0 takes all with enough photos"},
+     .help = "How many public people with enough photos to learn, the first ones by number; 0 takes all"},
     {.name = "min_images", .type = MI_INT, .def = "4", .min = 2, .max = 1000, .unit = "photos",
      .help = "Photos each of them must have among the public ones; one in ten, rounded up, is kept for testing"},
     TRAINING("20", "sgd", "0.01", "0.0001", "cosine"),
