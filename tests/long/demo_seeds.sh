@@ -13,10 +13,11 @@ check() { # name, value, comparison, bound
 field() { # journal, defense, key
     grep '"t":"score"' "$1" | grep "\"defense\":\"$2" | tail -n 1 | grep -o "\"$3\":[0-9.]*" | cut -d: -f2
 }
-for seed in 0 1 2; do
+for pair in "0 1" "1 0" "2 2"; do # run.seed, people
+    read -r seed people <<<"$pair"
     ws=$TEST_TMP/demo$seed
     start=$SECONDS
-    "$MIDRE_BIN" --workspace "$ws" run --demo --plain run.seed=$seed data.synthfaces.seed=$seed >"$TEST_TMP/demo$seed.log" 2>&1
+    "$MIDRE_BIN" --workspace "$ws" run --demo --plain run.seed=$seed data.synthfaces.seed=$people >"$TEST_TMP/demo$seed.log" 2>&1
     rc=$? n=$((n + 1)) journal=$ws/runs/0001/journal.jsonl
     if [ $rc -ne 0 ]; then bad=1; echo "not ok $n - demo with seed $seed"; tail -n 5 "$TEST_TMP/demo$seed.log" | sed 's/^/# /'; continue; fi
     echo "ok $n - demo with seed $seed ends ($((SECONDS - start)) s)"
