@@ -63,7 +63,7 @@ new_run() { # workspace -> its run folder
 pretrain_spec() { # run folder, sections
     local section
     for section in "${@:2}"; do sed -i "s/^\[$section\]\$/&\npretrained = yes/" "$1/spec.ini"; done
-    printf '[pretrain]\nepochs = 3\nmin_images = 2\n' >>"$1/spec.ini"
+    printf '[pretrain]\nepochs = 25\nmin_images = 2\n' >>"$1/spec.ini"
 }
 
 # The bytes of every product, without what is told about when and where it was made.

@@ -98,7 +98,7 @@ check "and both are named" grep -q 'pretrained = yes and init' "$TEST_TMP/err"
 
 # In a quick run each network of start weights is timed by itself, and defenses that look at them find them.
 mkdir -p "$ws/runs/0009"
-sed 's/^seed = 4$/seed = 5\nminutes = 0.25/; s/^epochs = 3$/epochs = 5000/' "$ws/runs/0007/spec.ini" >"$ws/runs/0009/spec.ini"
+sed 's/^seed = 4$/seed = 5\nminutes = 0.25/; s/^epochs = 25$/epochs = 5000/' "$ws/runs/0007/spec.ini" >"$ws/runs/0009/spec.ini"
 "$ENGINE_BIN" run "$ws/runs/0009" >>"$TEST_TMP/run_small.log" 2>&1
 check "a quick run with start weights ends" [ $? -eq 0 ]
 cut=$ws/runs/0009/shortened.json

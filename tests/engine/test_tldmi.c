@@ -154,8 +154,14 @@ static void start_weights_are_asked_for(void **state) {
     struct mi_train_recipe r = {.epochs = 1};
     spec = mi_spec_parse("", "test", NULL, 0);
     assert_int_equal(mi_defenses_open(&ds, "tldmi", spec), MI_E_INPUT);
-    assert_non_null(strstr(mi_error_text(), "[target] init"));
+    assert_non_null(strstr(mi_error_text(), "target.pretrained = yes"));
+    assert_non_null(strstr(mi_error_text(), "target.init"));
     mi_error_clear();
+    mi_spec_free(spec);
+    const char *learnt[] = {"target.pretrained=yes"};
+    spec = mi_spec_parse("", "test", learnt, 1);
+    assert_int_equal(mi_defenses_open(&ds, "tldmi", spec), MI_OK);
+    mi_defenses_close(&ds);
     mi_spec_free(spec);
     const char *given[] = {"target.init=start.safetensors"};
     spec = mi_spec_parse("", "test", given, 1);
