@@ -6,8 +6,9 @@
 
 #include "midre/image.h"
 #include "midre/view.h"
+#include "ui/layout.h"
 
-#define MI_GALLERY_SHEETS 8
+#define MI_GALLERY_SHEETS (MI_PICS_MAX + 1) /* every picture of a screen can be of another one */
 struct mi_gallery_sheet { /* a decoded picture file */
     char *file;
     unsigned version;

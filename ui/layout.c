@@ -84,24 +84,50 @@ static void live(struct mi_layout *l, const struct mi_layout_want *w) {
     l->box[MI_LIVE_LATEST] = r;
 }
 
+enum { PIC_GAP = 2, PIC_W = 22, PIC_H = 8 }; /* between pictures; the least of one that is not alone in its column */
+
+/* Pictures in `down` rows of r, each with `lines` of text below: the rows a square one would have; 0: too small. */
+static int pictures_rows(struct mi_rect r, int n, int down, int lines, int *each) {
+    int across = (n + down - 1) / down;
+    *each = (r.w - PIC_GAP * (across + 1)) / across;
+    int tall = r.h / down - lines, wide = *each / 2 + 1; /* a square picture is about twice as many columns as rows */
+    if (down > 1 && (tall < PIC_H || *each < PIC_W)) return 0;
+    return tall < wide ? tall : wide;
+}
+
+/* As many of the wanted pictures as have room, in the number of rows that makes them largest. */
+static int arrange(struct mi_rect r, int want, int lines, int *down) {
+    for (int n = want; n > 3; n--) {
+        int best = 0, each;
+        for (int rows = 1; rows <= 4; rows++) {
+            int tall = pictures_rows(r, n, rows, lines, &each);
+            if (each >= PIC_W && tall > best) best = tall, *down = rows;
+        }
+        if (best > 0) return n;
+    }
+    *down = 1;
+    return want < 3 ? want : 3;
+}
+
 static void gallery(struct mi_layout *l, const struct mi_layout_want *w) {
     struct mi_rect r = l->body;
     l->box[MI_BOX_HEAD] = cut_top(&r, l->size == MI_SIZE_TINY ? 1 : 2);
     cut_bottom(&r, 1); /* keeps pictures away from the bottom rows */
     if (l->size >= MI_SIZE_STD) l->box[MI_GAL_STRIP] = cut_bottom(&r, clamp(w->strips, 1, 4) + 2);
-    int lines = l->size == MI_SIZE_TINY ? 2 : 3;
-    r.h = r.h > lines ? r.h - lines : 0;
-    int room = l->size == MI_SIZE_FULL ? MI_PICS_MAX : l->size == MI_SIZE_TINY ? 2 : 3;
+    int lines = l->size == MI_SIZE_TINY ? 2 : 3, down = 1, each;
+    int room = l->size >= MI_SIZE_STD ? MI_PICS_MAX : l->size == MI_SIZE_TINY ? 2 : 3;
     l->n_pics = clamp(w->pics, 1, room);
-    int gap = 2, each = (r.w - gap * (l->n_pics + 1)) / l->n_pics;
-    /* A square picture is about twice as many columns as rows. */
-    int widest = l->n_pics == 1 ? r.w - 2 * gap : 2 * r.h + 4;
-    each = clamp(each, 1, widest);
-    int tall = l->n_pics == 1 ? r.h : clamp(r.h, 0, each / 2 + 1); /* captions stay close to their pictures */
-    int used = each * l->n_pics + gap * (l->n_pics - 1), x = r.x + (r.w - used) / 2;
-    for (int k = 0; k < l->n_pics; k++, x += each + gap) {
-        l->pic[k] = (struct mi_rect){r.y, x, tall, each};
-        l->caption[k] = (struct mi_rect){r.y + tall, x, lines, each};
+    if (l->size >= MI_SIZE_STD) l->n_pics = arrange(r, l->n_pics, lines, &down);
+    int across = (l->n_pics + down - 1) / down, tall = r.h / down - lines;
+    pictures_rows(r, l->n_pics, down, lines, &each);
+    tall = tall > 0 ? tall : 0;
+    each = clamp(each, 1, l->n_pics == 1 ? r.w - 2 * PIC_GAP : 2 * tall + 4);
+    if (l->n_pics > 1) tall = clamp(tall, 0, each / 2 + 1); /* captions stay close to their pictures */
+    int used = each * across + PIC_GAP * (across - 1), left = r.x + (r.w - used) / 2;
+    for (int k = 0; k < l->n_pics; k++) {
+        int x = left + k % across * (each + PIC_GAP), y = r.y + k / across * (tall + lines);
+        l->pic[k] = (struct mi_rect){y, x, tall, each};
+        l->caption[k] = (struct mi_rect){y + tall, x, lines, each};
     }
 }
 

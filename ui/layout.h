@@ -23,13 +23,13 @@ enum { MI_LIVE_PLOT1 = MI_BOX_A, MI_LIVE_PLOT2, MI_LIVE_LATEST, MI_LIVE_LOAD, MI
 enum { MI_TABLE_LIST = MI_BOX_A, MI_TABLE_PLOT };
 enum { MI_GAL_STRIP = MI_BOX_A };
 
-#define MI_PICS_MAX 6
+#define MI_PICS_MAX 16
 struct mi_layout {
     enum mi_size size;
     int rows, cols;
     struct mi_rect tabs, body, foot;
     struct mi_rect box[MI_BOX_COUNT];
-    int n_pics;                          /* Gallery: picture boxes side by side */
+    int n_pics;                          /* Gallery: picture boxes, row by row */
     struct mi_rect pic[MI_PICS_MAX];     /* room for the picture itself */
     struct mi_rect caption[MI_PICS_MAX]; /* text below it */
 };

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define CACHE_MAX 96
-#define SLOTS     8
+#define SLOTS     MI_PICS_MAX
 
 struct entry {
     uint64_t key;

@@ -1,7 +1,7 @@
 /* ui/scr_gallery.c - the private photo beside what attacks made of it: undefended left, defended right.
  *
- * The columns come from the run's cells, whatever they are: the private photo, then the chosen undefended cell, then
- * the chosen defended one, then, where there is room, the others.  Pixels come from the run's atlases (sheets of
+ * The pictures come from the run's cells, whatever they are: the private photo, then the chosen undefended cell, then
+ * the chosen defended one, then, where there is room, the others, in several rows if need be.  Pixels come from the run's atlases (sheets of
  * tiles), verdicts from its recon events; nothing is computed here.  Before there are reconstructions, or on `f`, whole
  * sheets are shown (training batches, samples of the prior).  Pixels are read in gallery_tiles.c. */
 #include <math.h>
@@ -48,21 +48,32 @@ static const struct mi_cell_view *pick_cell(const struct mi_run_view *v, bool de
     return NULL;
 }
 
-/* Cells in the order they are shown: chosen undefended, chosen defended, the others. */
+/* Adds a cell to those shown, once. */
+static int show_cell(const struct mi_cell_view **out, int n, const struct mi_cell_view *c) {
+    for (int k = 0; k < n; k++)
+        if (out[k] == c) return n;
+    if (c && n < MI_PICS_MAX - 1) out[n++] = c;
+    return n;
+}
+
+/* Cells in the order they are shown: the chosen undefended and the chosen defended one, then the next of each in turn,
+ * so that an attack without and with the defense stand side by side. */
 static int columns(struct mi_ui *ui, const struct mi_cell_view **out) {
     struct mi_gallery *g = state(ui);
     const struct mi_run_view *v = ui->view;
     int n = 0;
-    const struct mi_cell_view *a = pick_cell(v, false, g->left), *b = pick_cell(v, true, g->right);
-    if (g->flip && a && b) {
-        const struct mi_cell_view *t = a;
-        a = b, b = t;
+    for (int k = 0; k < (int)v->n_cells; k++) {
+        const struct mi_cell_view *a = pick_cell(v, false, g->left + k), *b = pick_cell(v, true, g->right + k);
+        n = show_cell(out, n, g->flip && b ? b : a);
+        n = show_cell(out, n, g->flip && b ? a : b);
     }
-    if (a) out[n++] = a;
-    if (b) out[n++] = b;
-    for (size_t k = 0; k < v->n_cells && n < MI_PICS_MAX - 1; k++)
-        if (&v->cells[k] != a && &v->cells[k] != b) out[n++] = &v->cells[k];
     return n;
+}
+
+static bool one_attack(const struct mi_run_view *v) {
+    for (size_t k = 1; k < v->n_cells; k++)
+        if (v->cells[0].attack && v->cells[k].attack && strcmp(v->cells[0].attack, v->cells[k].attack)) return false;
+    return true;
 }
 
 /* The atlas whose rows are the identities being looked at. */
@@ -124,7 +135,9 @@ static void caption(struct mi_ui *ui, struct mi_rect r, enum mi_ink ink, int lin
 static void caption_cell(struct mi_ui *ui, struct mi_rect r, const struct mi_cell_view *c,
                          const struct mi_atlas_view *a, int row) {
     char text[256];
-    snprintf(text, sizeof text, "%s: %s on %s", shield(c), c->attack ? c->attack : "attack", c->model ? c->model : "");
+    const char *attack = c->attack ? c->attack : "attack"; /* first comes what tells pictures apart */
+    bool one = one_attack(ui->view);
+    snprintf(text, sizeof text, "%s: %s on %s", one ? shield(c) : attack, one ? attack : shield(c), c->model ? c->model : "");
     caption(ui, r, undefended(c) ? MI_INK_S2 : MI_INK_S1, 0, text);
     if (!a) {
         caption(ui, r, MI_INK_DIM, 1, "not attacked yet");
@@ -196,7 +209,13 @@ static void draw_strip(struct mi_ui *ui) {
         char name[4 * NAME_W];
         int hits = 0, room = in.w - NAME_W - 14, from = 0;
         for (size_t j = 0; j < cell[k]->n_recon; j++) hits += cell[k]->recon[j].hit;
-        mi_text_clip(name, sizeof name, shield(cell[k]), NAME_W - 1);
+        if (one_attack(ui->view))
+            mi_text_clip(name, sizeof name, shield(cell[k]), NAME_W - 1);
+        else {
+            char both[160];
+            snprintf(both, sizeof both, "%s %s", cell[k]->attack ? cell[k]->attack : "", shield(cell[k]));
+            mi_text_clip(name, sizeof name, both, NAME_W - 1);
+        }
         mi_put(&ui->theme, in.y + k, in.x + 1, NAME_W, undefended(cell[k]) ? MI_INK_S2 : MI_INK_S1, name);
         if (a && g->identity >= room) from = g->identity - room + 1;
         for (int row = from; a && row < a->rows && row - from < room; row++) {

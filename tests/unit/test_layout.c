@@ -46,7 +46,7 @@ static void boxes_are_inside_and_apart_at_every_size(void **state) {
     for (int rows = 1; rows < 110; rows += rows < 50 ? 1 : 7)
         for (int cols = 1; cols < 420; cols += cols < 170 ? 3 : 31)
             for (int s = 0; s < MI_SCR_COUNT; s++)
-                for (int pics = 0; pics < 9; pics += 4) {
+                for (int pics = 0; pics < 18; pics += 4) {
                     struct mi_layout_want w = {.pics = pics, .strips = pics, .focus_all = pics & 4, .pane = rows};
                     check((enum mi_screen)s, rows, cols, &w);
                 }
@@ -108,6 +108,16 @@ static void the_standard_page_shows_what_it_promises(void **state) {
     mi_layout_make(MI_SCR_GALLERY, 24, 80, &w, &l);
     assert_int_equal(l.n_pics, 3);
     assert_true(l.pic[0].h >= 10 && l.caption[0].h == 3 && l.box[MI_GAL_STRIP].h == 4);
+    w = (struct mi_layout_want){.pics = 15, .strips = 14}; /* seven attacks on two targets, and the photo */
+    mi_layout_make(MI_SCR_GALLERY, 24, 80, &w, &l);
+    assert_int_equal(l.n_pics, 3);
+    mi_layout_make(MI_SCR_GALLERY, 48, 160, &w, &l);
+    assert_int_equal(l.n_pics, 15);
+    assert_true(l.pic[14].y > l.caption[0].y && l.pic[14].h >= 8);
+    w.pics = 3; /* few stay in a row, as large as they can be */
+    mi_layout_make(MI_SCR_GALLERY, 48, 160, &w, &l);
+    assert_true(l.n_pics == 3 && l.pic[2].y == l.pic[0].y && l.pic[0].h >= 20);
+    w = (struct mi_layout_want){.pics = 3, .strips = 2};
     mi_layout_make(MI_SCR_SETUP, 24, 80, &w, &l);
     assert_true(l.box[MI_SETUP_FORM].h >= 14 && l.box[MI_SETUP_HELP].h && l.box[MI_SETUP_PUBLISHED].h);
     mi_layout_make(MI_SCR_SETUP, 48, 160, &w, &l);
