@@ -172,9 +172,8 @@ static enum mi_status prepare(struct mi_defense *d, struct mi_model *m) {
 static enum mi_status compose(const struct mi_defense *d, const struct mi_defenses *all, const struct mi_spec *spec) {
     const struct mi_values *target = spec->section[MI_SEC_TARGET];
     (void)all;
-    if (*mi_values_text(target, "init") || *mi_values_text(target, "checkpoint") || mi_values_bool(target, "pretrained"))
-        return MI_OK;
-    if (mi_values_bool(d->values, "random_start")) return MI_OK;
+    if (*mi_values_text(target, "init") || *mi_values_text(target, "checkpoint")) return MI_OK;
+    if (mi_values_bool(target, "pretrained") || mi_values_bool(d->values, "random_start")) return MI_OK;
     return mi_fail(MI_E_INPUT, "tldmi freezes the first layers as they start, and targets start random here: set "
                                "target.pretrained = yes, name a file in target.init, or set "
                                "defense.tldmi.random_start = yes to freeze random ones");
@@ -245,8 +244,8 @@ const struct mi_defense_desc mi_defense_tldmi = {
                  "Transfer learning as a defense: the first layers keep weights learnt on public pictures and only "
                  "the last ones learn from the private photos, so private detail is never written into the early "
                  "layers, which attacks read most from. Needs start weights of the same architecture ([target] "
-                 "pretrained or init). Plain cross entropy, cheaper than training everything. Published at 64 px: SGD, rate "
-                 "0.08 (vgg16, 200 epochs), 0.01 (ir152, 100), 0.008 (facenet64, batch 8, 200).",
+                 "pretrained or init). Plain cross entropy, cheaper than training everything. Published at 64 px: SGD, "
+                 "rate 0.08 (vgg16, 200 epochs), 0.01 (ir152, 100), 0.008 (facenet64, batch 8, 200).",
              .paper = "Ho, Hao, Chandrasegaran, Nguyen, Cheung: Model Inversion Robustness: Can Transfer Learning "
                       "Help?, CVPR 2024",
              .settings = settings,

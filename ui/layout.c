@@ -86,12 +86,11 @@ static void live(struct mi_layout *l, const struct mi_layout_want *w) {
 
 enum { PIC_GAP = 2, PIC_W = 22, PIC_H = 8 }; /* between pictures; the least of one that is not alone in its column */
 
-/* Pictures in `down` rows of r, each with `lines` of text below: the rows a square one would have; 0: too small. */
+/* Pictures in `down` rows of r, each with `lines` of text below and *each columns: the text rows a square one has. */
 static int pictures_rows(struct mi_rect r, int n, int down, int lines, int *each) {
     int across = (n + down - 1) / down;
     *each = (r.w - PIC_GAP * (across + 1)) / across;
     int tall = r.h / down - lines, wide = *each / 2 + 1; /* a square picture is about twice as many columns as rows */
-    if (down > 1 && (tall < PIC_H || *each < PIC_W)) return 0;
     return tall < wide ? tall : wide;
 }
 
@@ -101,7 +100,7 @@ static int arrange(struct mi_rect r, int want, int lines, int *down) {
         int best = 0, each;
         for (int rows = 1; rows <= 4; rows++) {
             int tall = pictures_rows(r, n, rows, lines, &each);
-            if (each >= PIC_W && tall > best) best = tall, *down = rows;
+            if (each >= PIC_W && (rows == 1 || tall >= PIC_H) && tall > best) best = tall, *down = rows;
         }
         if (best > 0) return n;
     }

@@ -1,9 +1,10 @@
 /* ui/scr_gallery.c - the private photo beside what attacks made of it: undefended left, defended right.
  *
  * The pictures come from the run's cells, whatever they are: the private photo, then the chosen undefended cell, then
- * the chosen defended one, then, where there is room, the others, in several rows if need be.  Pixels come from the run's atlases (sheets of
- * tiles), verdicts from its recon events; nothing is computed here.  Before there are reconstructions, or on `f`, whole
- * sheets are shown (training batches, samples of the prior).  Pixels are read in gallery_tiles.c. */
+ * the chosen defended one, then, where there is room, the others, in several rows if need be.  Pixels come from the
+ * run's atlases (sheets of tiles), verdicts from its recon events; nothing is computed here.  Before there are
+ * reconstructions, or on `f`, whole sheets are shown (training batches, samples of the prior).  Pixels are read in
+ * gallery_tiles.c. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,7 +138,8 @@ static void caption_cell(struct mi_ui *ui, struct mi_rect r, const struct mi_cel
     char text[256];
     const char *attack = c->attack ? c->attack : "attack"; /* first comes what tells pictures apart */
     bool one = one_attack(ui->view);
-    snprintf(text, sizeof text, "%s: %s on %s", one ? shield(c) : attack, one ? attack : shield(c), c->model ? c->model : "");
+    snprintf(text, sizeof text, "%s: %s on %s", one ? shield(c) : attack, one ? attack : shield(c),
+             c->model ? c->model : "");
     caption(ui, r, undefended(c) ? MI_INK_S2 : MI_INK_S1, 0, text);
     if (!a) {
         caption(ui, r, MI_INK_DIM, 1, "not attacked yet");

@@ -1,8 +1,8 @@
 /* midre/data.h - datasets: descriptors, splits, packed pixels, batches.  Plain C, no libtorch.
  *
  * A dataset resolves to three lists of items: private train, private test (labelled 0..classes-1) and public
- * (people disjoint from the private ones; attackers are not told who).  Pixels are decoded, cropped and resized once per
- * (dataset settings, resolution) into a pack: uint8 HWC, memory-mapped, checked by SHA-256. */
+ * (people disjoint from the private ones; attackers are not told who).  Pixels are decoded, cropped and resized once
+ * per (dataset settings, resolution) into a pack: uint8 HWC, memory-mapped, checked by SHA-256. */
 #ifndef MIDRE_DATA_H
 #define MIDRE_DATA_H
 
@@ -76,7 +76,8 @@ struct mi_dataset {
 /* Progress while packing: done of total; returning false stops (MI_STOPPED). */
 typedef bool (*mi_data_progress)(size_t done, size_t total, void *user);
 
-/* Which lists of a dataset to pack: what a target or judge needs, what an attacker has, what start weights are learnt on. */
+/* Which lists of a dataset to pack: what a target or judge needs, what an attacker has, what start weights are learnt
+ * on (only with mi_dataset_open_people). */
 enum mi_data_part { MI_DATA_PRIVATE = 1, MI_DATA_PUBLIC = 2, MI_DATA_ALL = 3, MI_DATA_PEOPLE = 4 };
 
 /* Opens the pack for (settings, size, part), building it first if needed (all cores, atomic).  The other lists stay
@@ -86,8 +87,9 @@ enum mi_status mi_dataset_open(struct mi_dataset *d, const struct mi_workspace *
                                const struct mi_values *v, uint64_t seed, int size, enum mi_data_part part,
                                mi_data_progress fn, void *user);
 /* The public people as a labelled set of their own: train, test (one photo in ten, rounded up, chosen by the seed) and
- * classes; the first `people` by number (0 = all) with at least `min_images` of the public photos.  For networks that learn faces
- * before they learn the private people.  MI_E_INPUT where the dataset does not say who is on its public images. */
+ * classes; the first `people` by number (0 = all) with at least `min_images` of the public photos.  For networks that
+ * learn faces before they learn the private people.  MI_E_INPUT where the dataset does not say who is on its public
+ * images, or fewer than two are left. */
 struct mi_people { int people, min_images; };
 struct mi_people mi_data_people(const struct mi_spec *spec); /* as [pretrain] says */
 enum mi_status mi_dataset_open_people(struct mi_dataset *d, const struct mi_workspace *ws, const char *name,

@@ -66,8 +66,8 @@ char *mi_spec_write(const struct mi_spec *spec);
 char *mi_composition_names(const char *composition);
 /* Each name of such a list once, in order; *n receives the count.  Free with mi_list_free; NULL on no memory. */
 char **mi_composition_distinct(const char *list, size_t *n);
-/* A composition's settings as the table shows them, "0.1,0.8,fill=zero".  Caller frees; NULL with a message on no memory or when the
- * spec has no such defense. */
+/* A composition's settings as the table shows them, "0.1,0.8,fill=zero".  Caller frees; NULL with a message on no
+ * memory or when the spec has no such defense. */
 char *mi_composition_variant(const struct mi_spec *spec, const char *composition);
 /* Whether a composition has the defense `name`, with whatever settings. */
 bool mi_composition_has(const char *composition, const char *name);

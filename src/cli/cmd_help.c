@@ -18,8 +18,9 @@ static void print_all_settings(int width) {
 
 static void print_recipes(int width) {
     cli_fold(stdout,
-             "[target] recipe = NAME (or [judge], [pretrain]) starts the section from these values; keys that are given win.", 0,
-             width);
+             "[target] recipe = NAME (or [judge], [pretrain]) starts the section from these values; keys that are given "
+             "win.",
+             0, width);
     for (const struct mi_recipe *r = mi_recipe_table; r->name; r++) {
         printf("\n%s\n", r->name);
         cli_fold(stdout, r->help, 2, width);

@@ -63,7 +63,10 @@ static const struct mi_setting settings[] = {
      .cosmetic = true,
      .help = "Published list of training images (name label); needs test_list and public_list too"},
     {.name = "test_list", .type = MI_PATH, .def = "", .help = "Published list of test images", .cosmetic = true},
-    {.name = "public_list", .type = MI_PATH, .def = "", .help = "Published list of public images; a number after a name tells who it is",
+    {.name = "public_list",
+     .type = MI_PATH,
+     .def = "",
+     .help = "Published list of public images; a number after a name tells who it is",
      .cosmetic = true},
     MI_SETTING_END};
 

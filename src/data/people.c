@@ -55,8 +55,10 @@ enum mi_status mi_listing_people(struct mi_listing *l, const struct mi_people *w
     for (size_t i = 0; i < n; i++) named += photo[i].label >= 0;
     if (want->people == 1) return mi_fail(MI_E_INPUT, "[pretrain] people = 1: there is nobody to tell the one from");
     if (!named)
-        return mi_fail(MI_E_INPUT, "dataset %s does not say who is on its public images, so start weights cannot be learnt "
-                                   "on them: set pretrained = no, or choose another for [data] public", name);
+        return mi_fail(MI_E_INPUT,
+                       "dataset %s does not say who is on its public images, so start weights cannot be learnt on "
+                       "them: set pretrained = no, or choose another for [data] public",
+                       name);
     if (n > 1) qsort(photo, n, sizeof *photo, by_person);
     enum mi_status st = add_people(&out, photo, n, want, seed, &enough);
     if (st == MI_OK && enough < 2)

@@ -1,8 +1,8 @@
-/* src/engine/classifier.c - what a target, a judge and their start weights have in common: a network that learns people.
+/* src/engine/classifier.c - what target, judge and their start weights have in common: a network that learns people.
  *
  * The stage's section ([target], [judge], [pretrain]) says how: train from random or given start weights, or take
- * finished ones (`checkpoint`), which then are only measured.  Start weights learn the public people ([pretrain], a stage
- * of its own), the others the private ones.  The product is model.safetensors, with the facts needed to use it
+ * finished ones (`checkpoint`), which then are only measured.  Start weights learn the public people ([pretrain], a
+ * stage of its own), the others the private ones.  The product is model.safetensors, with the facts needed to use it
  * elsewhere as metadata, and the accuracy on the whole test split.  Defenses act while training and may change the
  * network's structure, so they are prepared whenever it is opened. */
 #include <stdarg.h>

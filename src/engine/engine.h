@@ -65,8 +65,8 @@ struct stage_ops {
     /* After the product is there, fresh or cached: results in memory, pictures and numbers in the journal. */
     enum mi_status (*show)(struct engine *e, struct stage *s, struct mi_ctx *ctx, const json_t *facts);
 };
-extern const struct stage_ops stage_data_ops, stage_pretrain_ops, stage_target_ops, stage_prior_ops, stage_students_ops, stage_judge_ops,
-    stage_attack_ops, stage_score_ops;
+extern const struct stage_ops stage_data_ops, stage_pretrain_ops, stage_target_ops, stage_prior_ops, stage_students_ops,
+    stage_judge_ops, stage_attack_ops, stage_score_ops;
 const struct stage_ops *stage_ops_of(enum stage_kind kind);
 
 /* ---- plan.c: stages of a spec, in the order they run ---- */

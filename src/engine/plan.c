@@ -294,7 +294,8 @@ static enum mi_status mark_wanted(struct engine *e, const char *until) {
     bool known = !until;
     for (int k = 0; k < ST_KINDS; k++) known = known || strcmp(ops[k]->word, until) == 0;
     if (!known)
-        return mi_fail(MI_E_USAGE, "--until %s: must be data, pretrain, target, judge, prior, students, attack or score", until);
+        return mi_fail(MI_E_USAGE,
+                       "--until %s: must be data, pretrain, target, judge, prior, students, attack or score", until);
     for (size_t i = 0; i < e->n_stages; i++)
         if (!until || strcmp(ops[e->stages[i]->kind]->word, until) == 0) want(e->stages[i]);
     return MI_OK;

@@ -4,8 +4,8 @@
  * written out wins, and the resolved spec of a run, which writes out everything, does not change with this table.
  *
  * What a recipe cannot say here: where start weights come from (`init`, `pretrained`), and the input's normalisation
- * belongs to the architecture.  Both published codes could also keep the weights that are best on the test photos; that selects on the
- * test set, so here both keep the last, and `keep = best` asks for the other. */
+ * belongs to the architecture.  Both published codes could also keep the weights that are best on the test photos; that
+ * selects on the test set, so here both keep the last, and `keep = best` asks for the other. */
 #include <stddef.h>
 #include <string.h>
 

@@ -47,8 +47,8 @@ static enum mi_status no_such_section(const struct mi_spec *spec, const char *se
         mi_fail(MI_E_INPUT, "no section [%.60s]; did you mean [%s]?", section, meant);
     else
         mi_fail(MI_E_INPUT,
-                "no section [%.60s]; there are run, data, pretrain, target, judge, defense, prior, attack, score and those of "
-                "the catalogue, like [attack.NAME]",
+                "no section [%.60s]; there are run, data, pretrain, target, judge, defense, prior, attack, score and "
+                "those of the catalogue, like [attack.NAME]",
                 section);
     free(names);
     return MI_E_INPUT;

@@ -24,6 +24,23 @@ static inline void put_photo(const char *path, int person, int photo) {
     mi_image_free(&img);
 }
 
+/* One folder per letter, made in this order: own[k] photos of person k in the k-th.  Caller frees the name of the folder
+ * they are in. */
+static inline char *put_folders(const char *dir, const char *letters, const int *own) {
+    char *root = mi_path_join(dir, "people");
+    for (int person = 0; letters[person]; person++) {
+        char *folder = mi_format("%s/%c", root, letters[person]);
+        assert_ok(mi_make_dirs(folder));
+        for (int photo = 0; photo < own[person]; photo++) {
+            char *path = mi_format("%s/%d.png", folder, photo);
+            put_photo(path, person, photo);
+            free(path);
+        }
+        free(folder);
+    }
+    return root;
+}
+
 static inline void put_text(const char *dir, const char *name, const char *text) {
     char *path = mi_path_join(dir, name);
     assert_ok(mi_write_file(path, text, strlen(text)));

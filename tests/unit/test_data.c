@@ -181,17 +181,8 @@ static void check_counts_and_names_damaged_files(void **state) {
 
 static void folders_and_flat_pictures_work(void **state) {
     struct place *p = *state;
-    char *root = mi_path_join(p->dir, "people"), *celeb_images = mi_path_join(p->root, "img_align_celeba");
-    for (int person = 0; person < 4; person++) {
-        char *dir = mi_format("%s/%c", root, "dacb"[person]);
-        assert_ok(mi_make_dirs(dir));
-        for (int photo = 0; photo < 3 + person; photo++) {
-            char *path = mi_format("%s/%d.png", dir, photo);
-            put_photo(path, person, photo);
-            free(path);
-        }
-        free(dir);
-    }
+    char *root = put_folders(p->dir, "dacb", (int[]){3, 4, 5, 6});
+    char *celeb_images = mi_path_join(p->root, "img_align_celeba");
     struct mi_values *v = mi_values_new("data.folder", mi_data_find("folder")->info.settings);
     assert_ok(mi_values_set(v, "root", root));
     assert_ok(mi_values_set(v, "min_images", "4"));

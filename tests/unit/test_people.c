@@ -3,11 +3,12 @@
 
 static struct mi_dataset people_of(const struct place *p, const struct mi_values *v, int people, int min_images) {
     struct mi_dataset d;
-    assert_ok(mi_dataset_open_people(&d, &p->ws, "celeba", v, 1, 8, &(struct mi_people){people, min_images}, NULL, NULL));
+    struct mi_people want = {people, min_images};
+    assert_ok(mi_dataset_open_people(&d, &p->ws, "celeba", v, 1, 8, &want, NULL, NULL));
     return d;
 }
 
-/* The photos of the scratch CelebA tell who is on them: red of the first pixel is 20 times the person, plus the photo. */
+/* The photos of the scratch CelebA tell who is on them: red of the first pixel is 20 times the person plus the photo. */
 static int person_on(const struct mi_dataset *d, enum mi_split s, size_t i) {
     return d->split[s].rgb[i * 8 * 8 * 3] / 20;
 }
@@ -111,16 +112,7 @@ static void public_images_have_no_labels(void **state) {
 
 static void folders_are_people(void **state) {
     struct place *p = *state;
-    char *root = mi_path_join(p->dir, "people");
-    static const int own[] = {4, 6, 5, 1, 3}; /* folders a to e: a and b are private */
-    for (int person = 0; person < 5; person++)
-        for (int photo = 0; photo < own[person]; photo++) {
-            char *dir = mi_format("%s/%c", root, 'a' + person), *path = mi_format("%s/%d.png", dir, photo);
-            assert_ok(mi_make_dirs(dir));
-            put_photo(path, person, photo);
-            free(path);
-            free(dir);
-        }
+    char *root = put_folders(p->dir, "abcde", (int[]){4, 6, 5, 1, 3}); /* a and b are private */
     struct mi_values *v = mi_values_new("data.folder", mi_data_find("folder")->info.settings);
     assert_ok(mi_values_set(v, "root", root));
     assert_ok(mi_values_set(v, "min_images", "4"));
