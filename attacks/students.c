@@ -77,12 +77,14 @@ static enum mi_status start_weights(struct distil *d, int number, const char *na
                    setting);
         return MI_OK;
     }
-    int used = 0;
+    struct mi_started got;
+    char text[512];
     mt_archive *a = mt_archive_open(path);
-    enum mi_status st = a ? mi_model_init_from(d->m, a, &used) : mi_error_status();
+    enum mi_status st = a ? mi_model_init_from(d->m, a, &got) : mi_error_status();
     if (a) mt_archive_close(a);
     if (st != MI_OK) return mi_fail_context("%s", setting);
-    mi_ctx_log(c, "info", "student %s: %d tensors start from %s", name, used, path);
+    const char *level = mi_started_text(&got, path, text, sizeof text);
+    mi_ctx_log(c, level, "student %s: %s", name, text);
     return MI_OK;
 }
 

@@ -67,7 +67,7 @@ struct mi_dataset {
     int size, classes;
     char **class_names;
     struct mi_pack_split split[MI_SPLIT_COUNT];
-    struct mi_fingerprint fp;  /* of settings, resolution, file list with sizes and times */
+    struct mi_fingerprint fp;  /* of the pixels and labels; of rendered pictures, of their settings */
     size_t skipped;            /* undecodable files left out; named in the note and journal */
     char *note;                /* human text on skips, NULL if none */
     struct mi_data_private *priv;

@@ -60,9 +60,13 @@ void mi_model_free(struct mi_model *m);
 /* Names, roles and shapes of what mi_model_new would build, in state_dict order, without its numbers: takes no time and
  * no memory to speak of.  `v` NULL = defaults.  The store lives on MT_META. NULL with a message on failure. */
 struct mi_params *mi_model_shapes(const struct mi_model_desc *desc, const struct mi_values *v, int classes, int size);
+/* What start weights reached: `used` of the `all` tensors that are not the head's, constant or mere counters. */
+struct mi_started { int used, all; const char *missed; /* the first of the others, m's; NULL = there is none */ };
 /* Start weights (ImageNet, face.evoLVe, an earlier target): copies every tensor that fits by name and shape except the
- * head; *used gets the count. Nothing fits: MI_E_INPUT. */
-enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, int *used);
+ * head. Nothing fits: MI_E_INPUT. */
+enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, struct mi_started *s);
+/* "120 of 122 tensors start from FROM; ..." into text.  Returns the level to log it with: "warn" below one half. */
+const char *mi_started_text(const struct mi_started *s, const char *from, char *text, size_t room);
 /* x: [N,3,size,size] in the network's input domain (see mean/std).  Results belong to the current scope. */
 enum mi_status mi_model_forward(struct mi_model *m, mt_tensor *x, bool want_taps, struct mi_forward_out *out);
 /* Starts the model's random numbers anew from (its seed, purpose, counter).  Who runs a model outside training does it

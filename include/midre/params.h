@@ -43,9 +43,6 @@ enum mi_status mi_params_save(const struct mi_params *ps, mt_archive *a, const c
 /* Strict: missing, unexpected (under prefix) and wrong shapes are listed in one readable message (MI_E_INPUT).
  * num_batches_tracked may be missing. */
 enum mi_status mi_params_load(struct mi_params *ps, mt_archive *a, const char *prefix);
-/* Lenient start weights: copies what matches name and shape after stripping "module."/prefix; *used gets the count. */
-enum mi_status mi_params_init_from(struct mi_params *ps, mt_archive *a, const char *file_prefix, const char *own_prefix,
-                                   int *used);
 /* The synthetic golden weights of the parity tests (FNV/splitmix recipe), for tests only. */
 void mi_params_golden(struct mi_params *ps, double gain);
 

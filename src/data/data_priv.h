@@ -71,5 +71,7 @@ enum mi_status mi_pack_build(const char *path, struct mi_dataset *d, const struc
  * damaged (message says how). */
 enum mi_status mi_pack_open(const char *path, struct mi_dataset *d, struct mi_pack *pack);
 void mi_pack_close(struct mi_pack *pack);
+/* Adds the pixels and labels of an open pack to `h`. */
+void mi_pack_hash(const struct mi_pack *pack, struct mi_hasher *h);
 
 #endif

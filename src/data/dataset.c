@@ -1,9 +1,10 @@
 /* dataset.c - opening a dataset at one resolution: list, fingerprint, pack, map.
  *
- * Listing is cheap and done every time; it yields the fingerprint, which covers the settings, the resolution, every
- * item with its label, and name, length and modification time of every file.  The pack is named by that
- * fingerprint, so a changed photograph or setting simply leads to another pack.  A pack that fails its checksum is
- * built anew, and the note says so.
+ * Listing is cheap and done every time; it yields the name of the pack, a hash over the settings, the resolution, every
+ * item with its label, and name, length and modification time of every file: a changed photograph or setting simply
+ * leads to another pack.  A pack that fails its checksum is built anew, and the note says so.
+ * The fingerprint of photographs is that of what the pack holds.  A folder that was copied, unpacked again or moved to
+ * another machine has other times and is packed once more, and everything learnt from it is still found.
  * d->priv owns the mapping; class names and note are d's own. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,7 @@ static enum mi_status hash_file(struct mi_hasher *h, const char *path) {
     return MI_OK;
 }
 
+/* Of what is listed; all there is to say of pictures that are made from their number. */
 static enum mi_status fingerprint(struct mi_dataset *d, const struct mi_values *v, const struct mi_listing *l,
                                   const char *what) {
     struct mi_hasher *h = mi_hasher_new("data");
@@ -68,6 +70,20 @@ static enum mi_status fingerprint(struct mi_dataset *d, const struct mi_values *
     }
     d->fp = mi_hasher_done(h);
     return st;
+}
+
+/* Of what was packed. */
+static enum mi_status fingerprint_contents(struct mi_dataset *d, const char *what) {
+    struct mi_hasher *h = mi_hasher_new("photographs");
+    if (!h) return MI_E_NOMEM;
+    mi_hasher_text(h, "dataset", d->desc->info.name);
+    mi_hasher_text(h, "splits", what);
+    mi_hasher_int(h, "size", d->size);
+    for (int k = 0; k < d->classes; k++) mi_hasher_text(h, "class", d->class_names[k]);
+    for (int s = 0; s < MI_SPLIT_COUNT; s++) mi_hasher_int(h, "split", (int64_t)d->split[s].n);
+    mi_pack_hash(&d->priv->pack, h);
+    d->fp = mi_hasher_done(h);
+    return MI_OK;
 }
 
 static char *pack_path(const struct mi_dataset *d, const struct mi_workspace *ws) {
@@ -171,6 +187,7 @@ static enum mi_status open_part(struct mi_dataset *d, const struct mi_workspace 
     if (st == MI_OK && part == MI_DATA_PEOPLE) told = l.note, l.note = NULL;
     if (st == MI_OK) st = fingerprint(d, v, &l, words[part]);
     if (st == MI_OK) st = open_or_build(d, ws, v, &l, fn, user);
+    if (st == MI_OK && d->desc->file) st = fingerprint_contents(d, words[part]);
     if (st == MI_OK && told) st = add_note(d, told);
     free(told);
     d->desc->close(&l);

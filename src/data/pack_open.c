@@ -5,6 +5,7 @@
  * All offsets are computed anew from the counts and compared with the head, never believed. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -117,6 +118,17 @@ enum mi_status mi_pack_open(const char *path, struct mi_dataset *d, struct mi_pa
     if (st == MI_OK) st = place(path, pack, d);
     if (st != MI_OK) mi_pack_close(pack);
     return st;
+}
+
+/* By the sums of the chunks, which opening has compared with the data. */
+void mi_pack_hash(const struct mi_pack *pack, struct mi_hasher *h) {
+    const struct mi_pack_head *head = pack->map;
+    const uint8_t *sum = (const uint8_t *)pack->map + sizeof *head + head->text_bytes;
+    char hex[65];
+    for (uint64_t i = 0; i < head->chunks; i++) {
+        for (int k = 0; k < 32; k++) snprintf(hex + 2 * k, 3, "%02x", *sum++);
+        mi_hasher_text(h, "chunk", hex);
+    }
 }
 
 void mi_pack_close(struct mi_pack *pack) {

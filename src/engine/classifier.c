@@ -114,14 +114,16 @@ static enum mi_status load_finished(struct mi_ctx *ctx, struct mi_model *m, cons
 enum mi_status classifier_start(const struct engine *e, const struct stage *s, struct mi_ctx *ctx, struct mi_model *m) {
     const char *init = s->kind == ST_PRETRAIN ? "" : mi_values_text(classifier_section(e, s), "init");
     if (!s->start && !*init) return MI_OK;
-    int used = 0;
+    struct mi_started got;
+    char text[512];
     const char *from = s->start ? s->start->title : init;
     mt_archive *a = s->start ? graph_archive(e, s->start, "model.safetensors") : mt_archive_open(init);
     if (!a) return mi_error_status();
-    enum mi_status st = mi_model_init_from(m, a, &used);
+    enum mi_status st = mi_model_init_from(m, a, &got);
     mt_archive_close(a);
     if (st != MI_OK) return mi_fail_context("init %s", from);
-    if (ctx->journal) mi_ctx_log(ctx, "info", "%s: %d tensors start from %s", ctx->stage, used, from);
+    const char *level = mi_started_text(&got, from, text, sizeof(text));
+    if (ctx->journal) mi_ctx_log(ctx, level, "%s: %s", ctx->stage, text);
     return MI_OK;
 }
 

@@ -103,21 +103,43 @@ void mi_model_free(struct mi_model *m) {
     free(m);
 }
 
-enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, int *used) {
+static struct mi_started count_started(const struct mi_params *ps, const char *head, const bool *hit) {
+    struct mi_started s = {0};
+    for (int i = 0; i < ps->n; i++) {
+        const struct mi_named *item = &ps->item[i];
+        if (item->constant || mi_params_counter(item->name) || strncmp(item->name, head, strlen(head)) == 0) continue;
+        s.all++;
+        s.used += hit[i];
+        if (!hit[i] && !s.missed) s.missed = item->name;
+    }
+    return s;
+}
+
+enum mi_status mi_model_init_from(struct mi_model *m, mt_archive *a, struct mi_started *s) {
     const struct mi_model_desc *d = m->desc;
     int copied = 0;
     char *head = mi_format("%s.", d->head);
-    if (!head) return MI_E_NOMEM;
-    enum mi_status st = MI_OK;
+    bool *hit = mi_calloc((size_t)m->params->n, sizeof(*hit));
+    enum mi_status st = head && hit ? MI_OK : MI_E_NOMEM;
     /* The published naming first: a face.evoLVe file holds an "output_layer" that is not the one of our 64 px nets. */
-    if (d->init_file_prefix && d->init_own_prefix)
-        st = mi_params_init_some(m->params, a, d->init_file_prefix, d->init_own_prefix, head, &copied);
-    if (st == MI_OK && copied == 0) st = mi_params_init_some(m->params, a, "", "", head, &copied);
+    if (st == MI_OK && d->init_file_prefix && d->init_own_prefix)
+        st = mi_params_init_some(m->params, a, d->init_file_prefix, d->init_own_prefix, head, hit, &copied);
+    if (st == MI_OK && copied == 0) st = mi_params_init_some(m->params, a, "", "", head, hit, &copied);
+    if (st == MI_OK) *s = count_started(m->params, head, hit);
     free(head);
-    if (used) *used = copied;
+    free(hit);
     if (st != MI_OK || copied > 0) return st;
     return mi_fail(MI_E_INPUT, "none of the file's %d tensors fits model %s; it expects names such as \"%s\"",
                    mt_archive_count(a), d->info.name, m->params->n ? m->params->item[0].name : "");
+}
+
+const char *mi_started_text(const struct mi_started *s, const char *from, char *text, size_t room) {
+    if (!s->missed)
+        snprintf(text, room, "all %d tensors but the head's start from %s", s->all, from);
+    else
+        snprintf(text, room, "%d of %d tensors start from %s; the others (%s first) are not in it or of another shape",
+                 s->used, s->all, from, s->missed);
+    return 2 * s->used < s->all ? "warn" : "info";
 }
 
 /* f32 for everything a loss or a metric sees; a network cast to f64 answers in f64. */

@@ -6,9 +6,12 @@
 
 struct mi_named *mi_params_item(const struct mi_params *ps, const char *name); /* NULL when absent */
 
-/* mi_params_init_from that leaves own tensors starting with `skip` (NULL = none) as they are. */
+/* Lenient: copies what matches name and shape once "module." and file_prefix are taken off and own_prefix is put on; own
+ * tensors starting with `skip` stay as they are.  hit[ps->n] is set for each copied one; *used gets their number. */
 enum mi_status mi_params_init_some(struct mi_params *ps, mt_archive *a, const char *file_prefix, const char *own_prefix,
-                                   const char *skip, int *used);
+                                   const char *skip, bool *hit, int *used);
+/* A BatchNorm's count of batches, which files older than PyTorch 0.4.1 lack. */
+bool mi_params_counter(const char *name);
 
 /* Writes n = mt_numel(t) host floats (row-major N,C,H,W order) into t, whatever its layout and device. */
 void mi_param_write(mt_tensor *t, const float *values);

@@ -68,7 +68,7 @@ static bool ends_with(const char *text, const char *tail) {
     return a >= b && strcmp(text + a - b, tail) == 0;
 }
 
-static bool is_counter(const char *name) {
+bool mi_params_counter(const char *name) {
     return ends_with(name, "num_batches_tracked");
 }
 
@@ -107,7 +107,7 @@ static enum mi_status collect(const struct mi_params *ps, mt_archive *a, struct 
             got[i] = mt_archive_get(a, mt_archive_name(a, at), MT_CPU);
         else if (head)
             l->head_kept = true;
-        else if (!is_counter(item->name))
+        else if (!mi_params_counter(item->name))
             blame(&r, MISSING, "%s", item->name);
         if (mt_failed()) return mt_status();
         if (!got[i]) continue;
@@ -156,7 +156,7 @@ enum mi_status mi_params_load_by(struct mi_params *ps, mt_archive *a, struct mi_
     for (int i = 0; st == MI_OK && i < ps->n; i++) {
         if (got[i])
             overwrite(ps->item[i].t, got[i]);
-        else if (is_counter(ps->item[i].name))
+        else if (mi_params_counter(ps->item[i].name))
             mt_fill_(ps->item[i].t, 0.0);
     }
     enum mi_status end = mt_scope_end(s);
@@ -202,7 +202,7 @@ static const char *strip_wrappers(const char *name) {
 }
 
 enum mi_status mi_params_init_some(struct mi_params *ps, mt_archive *a, const char *file_prefix, const char *own_prefix,
-                                   const char *skip, int *used) {
+                                   const char *skip, bool *hit, int *used) {
     size_t file_len = strlen(file_prefix);
     *used = 0;
     mt_scope *s = mt_scope_begin("params.init_from");
@@ -217,7 +217,7 @@ enum mi_status mi_params_init_some(struct mi_params *ps, mt_archive *a, const ch
         }
         if (!own) st = MI_E_NOMEM;
         struct mi_named *item = own ? mi_params_item(ps, own) : NULL;
-        bool skipped = item && skip && strncmp(own, skip, strlen(skip)) == 0;
+        bool skipped = item && strncmp(own, skip, strlen(skip)) == 0;
         free(own);
         if (!item || skipped || item->constant) continue;
         mt_tensor *t = mt_archive_get(a, file_name, MT_CPU);
@@ -225,17 +225,13 @@ enum mi_status mi_params_init_some(struct mi_params *ps, mt_archive *a, const ch
             st = mt_status();
         } else if (same_shape(t, item->t) && whole(t) == whole(item->t)) {
             overwrite(item->t, t);
+            hit[item - ps->item] = true;
             ++*used;
         }
         mt_drop(t);
     }
     enum mi_status end = mt_scope_end(s);
     return st != MI_OK ? st : end;
-}
-
-enum mi_status mi_params_init_from(struct mi_params *ps, mt_archive *a, const char *file_prefix, const char *own_prefix,
-                                   int *used) {
-    return mi_params_init_some(ps, a, file_prefix ? file_prefix : "", own_prefix ? own_prefix : "", NULL, used);
 }
 
 /* ---- synthetic weights of the parity tests --------------------------------------------------------------- */
@@ -269,7 +265,7 @@ void mi_params_golden(struct mi_params *ps, double gain) {
     for (int i = 0; i < ps->n; i++) {
         const struct mi_named *item = &ps->item[i];
         if (ends_with(item->name, "relative_position_index")) continue;
-        if (is_counter(item->name)) {
+        if (mi_params_counter(item->name)) {
             mt_fill_(item->t, 0.0);
             continue;
         }

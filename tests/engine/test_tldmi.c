@@ -176,8 +176,8 @@ static void start_weights_are_asked_for(void **state) {
     assert_int_equal(mi_params_save(other->params, a, ""), MI_OK);
     assert_int_equal(mt_archive_close(a), MI_OK);
     a = mt_archive_open(path);
-    int used = 0;
-    assert_int_equal(mi_model_init_from(m, a, &used), MI_OK);
+    struct mi_started got;
+    assert_int_equal(mi_model_init_from(m, a, &got), MI_OK);
     mt_archive_close(a);
     assert_int_equal(mi_defenses_start(&ds, m, &r), MI_OK);
     unlink(path);

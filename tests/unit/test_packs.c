@@ -4,6 +4,7 @@
 #include "tests/unit/celeba_test.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 /* ---- packs -------------------------------------------------------------------------------------------------------- */
@@ -97,6 +98,39 @@ static void a_damaged_pack_is_rebuilt_and_said_so(void **state) {
         mi_dataset_close(&d);
     }
     free(f.path);
+    mi_values_free(v);
+}
+
+/* Products hang on the photographs, not on when and where they were copied. */
+static void a_copied_folder_is_the_same_data(void **state) {
+    struct place *p = *state;
+    struct mi_values *v = celeba_values(p);
+    struct mi_listing l = list(v, 1);
+    const struct mi_data_desc *desc = mi_data_find("celeba");
+    char *photo = mi_strdup(desc->file(&l, &l.items[MI_TEST][2])), *moved = mi_path_join(p->dir, "copy");
+    close_listing(&l);
+    static const struct timespec later[2] = {{.tv_sec = 2000000000, .tv_nsec = 7}, {.tv_sec = 2000000000, .tv_nsec = 7}};
+    struct mi_fingerprint fp[4];
+    for (int i = 0; i < 4; i++) {
+        struct mi_dataset d;
+        if (i == 1) assert_int_equal(utimensat(AT_FDCWD, photo, later, 0), 0);
+        if (i == 2) put_photo(photo, 7, 0);
+        if (i == 3) {
+            assert_int_equal(rename(p->root, moved), 0);
+            assert_ok(mi_values_set(v, "root", moved));
+        }
+        assert_ok(mi_dataset_open(&d, &p->ws, "celeba", v, 1, 8, MI_DATA_PRIVATE, NULL, NULL));
+        fp[i] = d.fp;
+        mi_dataset_close(&d);
+        struct pack_file f = find_pack(p);
+        assert_int_equal(f.files, i < 2 ? i + 1 : 3); /* packed again for another time, not for another place */
+        free(f.path);
+    }
+    assert_string_equal(fp[1].hex, fp[0].hex);
+    assert_string_not_equal(fp[2].hex, fp[1].hex);
+    assert_string_equal(fp[3].hex, fp[2].hex);
+    free(photo);
+    free(moved);
     mi_values_free(v);
 }
 
@@ -247,6 +281,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(pack_holds_cropped_pixels_and_is_reused),
         TEST(a_damaged_pack_is_rebuilt_and_said_so),
+        TEST(a_copied_folder_is_the_same_data),
         TEST(undecodable_files_are_left_out_and_named),
         TEST(a_killed_builder_leaves_nothing_for_long),
         TEST(packing_can_be_stopped_and_leaves_nothing),
