@@ -22,7 +22,7 @@ struct mi_adaptive {
 };
 
 #define MI_ADAPTIVE_SETTINGS                                                                                           \
-    {.name = "adaptive", .type = MI_CHOICE, .def = "none", .choices = "none|erase",                                    \
+    {.name = "adaptive", .type = MI_CHOICE, .def = "none", .choices = "none|erase", .told = true,                      \
      .help = "Attacker who knows the defense: erase a random square of each image before the target sees it"},         \
     {.name = "adaptive_masks", .type = MI_INT, .def = "1", .min = 1, .max = 64, .unit = "masks",                       \
      .help = "Masks averaged in each step of an adaptive attack: 1 as published, more are a stronger attack"},         \

@@ -63,12 +63,9 @@ static double number(const struct mi_row *r, int column) {
 
 static void cell_text(const struct mi_row *r, int column, char *out, size_t size) {
     const struct mi_score_view *s = &r->s;
-    const char *text[] = {s->defense, s->attack, s->model, s->data};
     double v = number(r, column);
-    if (column == 0 && r->variant && *r->variant)
-        snprintf(out, size, "%s(%s)", s->defense ? s->defense : "", r->variant);
-    else if (column < 4)
-        snprintf(out, size, "%s", text[column] ? text[column] : "");
+    if (column < 4)
+        mi_table_cell(r, columns[column].name, out, size);
     else if (column == N_COLUMNS - 1)
         snprintf(out, size, "%s%s", r->source ? r->source : "", s->synthetic ? " syn" : "");
     else if (column == 6 && s->overpriced)
@@ -167,6 +164,7 @@ static void draw_cells(struct mi_ui *ui, int y, struct mi_rect in, const struct 
         if (x + w > in.x + in.w) break;
         cell_text(r, col[k], text, sizeof text);
         bool prefixed = !strncmp(text, "run ", 4) && mi_text_width(text) > w; /* "0002 syn" says enough */
+        if (!num) mi_table_cut(text, sizeof text, w, "..");
         mi_text_clip(clipped, sizeof clipped, text + (prefixed ? 4 : 0), w);
         int pad = num ? w - mi_text_width(clipped) : 0;
         if (here) mi_put_attr(t, y, x, w, MI_INK_TEXT, A_REVERSE, blank);

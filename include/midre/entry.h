@@ -35,6 +35,7 @@ struct mi_setting {
     bool cosmetic;       /* does not change results: stays out of fingerprints (threads, report intervals) */
     bool later;          /* added when products existed: at its default it stays out of fingerprints */
     bool label;          /* its value stands in brackets behind the entry's name in tables: midre(0.1,0.4) */
+    bool told;           /* of an attack: so does a value that is not the default: gmi(erase) */
 };
 
 #define MI_SETTING_END { .name = NULL }

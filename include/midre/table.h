@@ -14,17 +14,21 @@ struct mi_row {
     char *source;            /* "run 0007" or "Tab. B.9" */
     char *public_data;       /* the attacker's data, "" when not told */
     char *variant;           /* the defense's settings that tell rows apart: "0.1,0.4"; "" for the defaults */
+    char *attack_variant;    /* likewise: "erase" for adaptive = erase */
 };
 struct mi_table { struct mi_row *rows; size_t n; };
 
 /* All measured rows of the workspace's runs (newest first for equal cells) and, if wanted, the published rows.
- * The trade-off of a measured row uses the undefended row of the same model, data, attack, judge, resolution, seed
- * and number of identities: the one of its own run when there is one, else the newest.  Runs whose journal cannot be
+ * The trade-off of a measured row uses the undefended row of the same model, data, attack, judge, resolution, seed,
+ * protocol and number of identities: the one of its own run when there is one, else the newest.  Runs whose journal cannot be
  * read are left out.  ws NULL: published rows only. */
 enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws, bool with_published);
 void mi_table_free(struct mi_table *t);
-/* Keeps rows whose field equals one of a comma separated list, in any case; "midre" keeps every variant of midre.
- * Fields: attack model defense data source run; unknown field: did-you-mean. */
+/* Runs find finished products in the cache: of rows that are the same measurement, to the last digit of everything but
+ * their origin, leaves the newest.  After filters: a row may be asked for by an older run. */
+void mi_table_merge(struct mi_table *t);
+/* Keeps rows whose field equals one of a comma separated list, in any case; "midre" keeps every variant of midre, "gmi"
+ * of gmi.  Fields: attack model defense data source run; unknown field: did-you-mean. */
 enum mi_status mi_table_filter(struct mi_table *t, const char *field, const char *value);
 /* Sorts within each group of equal data set and resolution (numbers of different data are not comparable); rows
  * without the number come last.  Columns: any name of mi_table_columns(). */
@@ -33,6 +37,10 @@ enum mi_status mi_table_sort(struct mi_table *t, const char *column, bool descen
 const char *const *mi_table_columns(void);
 /* One cell as the text table shows it ("74.53 ±5.65", "OP", "" when not measured). MI_E_INPUT: unknown column. */
 enum mi_status mi_table_cell(const struct mi_row *r, const char *column, char *out, size_t size);
+
+/* Cuts settings out of a cell longer than `width` columns, first ones first, for the last tell rows apart:
+ * "midre(…,fill=one)".  Leaves alone what is not name(settings) or would lose its name. */
+void mi_table_cut(char *cell, size_t size, int width, const char *dots);
 
 enum mi_table_format { MI_TABLE_TEXT, MI_TABLE_MARKDOWN, MI_TABLE_CSV, MI_TABLE_LATEX };
 /* Text is fitted into `width` columns (0: no limit), leaving out the least important ones and saying which.

@@ -7,6 +7,7 @@
 static const struct cli_option options[] = {
     {"format", 'f', "FORMAT", "text (default), markdown, csv or latex"},
     {"published", 'p', NULL, "Add the numbers printed in the MIDRE paper"},
+    {"all", 0, NULL, "Also the rows of runs that only found a measurement in the cache, once more each"},
     {"attack", 'a', "NAMES", "Only these attacks (comma separated; so for the next ones)"},
     {"model", 'm', "NAMES", "Only these architectures"},
     {"defense", 0, "NAMES", "Only these defenses; \"midre\" means all its settings, \"midre(0.1,0.8)\" that one"},
@@ -49,6 +50,7 @@ static enum mi_status filter(const struct cli *c, struct mi_table *t, const char
 static enum mi_status shape(const struct cli *c, struct mi_table *t) {
     static const char *const fields[] = {"attack", "model", "defense", "data", "run", "source"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) MI_TRY(filter(c, t, fields[i]));
+    if (!cli_has(c, "all")) mi_table_merge(t);
     return cli_value(c, "sort") ? mi_table_sort(t, cli_value(c, "sort"), cli_has(c, "desc")) : MI_OK;
 }
 
@@ -78,7 +80,8 @@ const struct cli_command cli_cmd_table = {
         "Acc is natural accuracy, AttAcc the share of reconstructions the judge recognises (with its spread over "
         "restarts), KNN the distance to the nearest private photo, and delta the attack accuracy lost per point of "
         "natural accuracy given up, against the undefended row of the same experiment; OP means accuracy did not "
-        "fall.  Less AttAcc and more of everything else is better for privacy.\n\n"
+        "fall.  Less AttAcc and more of everything else is better for privacy.  A measurement that later runs found in "
+        "the cache is one row, of the newest of them.\n\n"
         "Columns for --sort: data resolution attack model defense acc attacc top5 knn delta delta_eval delta_face fid "
         "queries seed identities images precision device judge judge_acc source.",
     .options = options,

@@ -126,8 +126,9 @@ static void print_settings(const struct mi_entry *e, enum mi_kind kind, size_t i
     if (!e->settings) return;
     printf("static const struct mi_setting settings_%d_%zu[] = {\n", (int)kind, index);
     for (const struct mi_setting *s = e->settings; s->name; s++) {
-        printf("    {.type = %s, .min = %.17g, .max = %.17g, .cosmetic = %s, .label = %s, ", type_word(s->type), s->min,
-               s->max, s->cosmetic ? "true" : "false", s->label ? "true" : "false");
+        printf("    {.type = %s, .min = %.17g, .max = %.17g, .cosmetic = %s, .label = %s, .told = %s, ",
+               type_word(s->type), s->min, s->max, s->cosmetic ? "true" : "false", s->label ? "true" : "false",
+               s->told ? "true" : "false");
         print_field("name", s->name);
         print_field("def", s->def);
         print_field("choices", s->choices);

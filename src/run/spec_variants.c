@@ -68,6 +68,11 @@ static enum mi_status list_add(char **list, const char *prefix, const char *text
     return MI_OK;
 }
 
+static bool at_default(const struct mi_setting *s, const char *text) {
+    return s->type == MI_INT || s->type == MI_REAL ? strtod(text, NULL) == strtod(s->def, NULL)
+                                                   : strcmp(text, s->def) == 0;
+}
+
 /* "0.1,0.8,fill=zero": settings marked `label` as bare values, then whatever else differs from its default. */
 static enum mi_status variant_of(const struct mi_values *v, char **list) {
     for (int pass = 0; pass < 2; pass++) {
@@ -76,8 +81,7 @@ static enum mi_status variant_of(const struct mi_values *v, char **list) {
             const char *text = mi_values_text(v, s->name);
             if (s->label) {
                 MI_TRY(list_add(list, "", text));
-            } else if (s->type == MI_INT || s->type == MI_REAL ? strtod(text, NULL) != strtod(s->def, NULL)
-                                                               : strcmp(text, s->def) != 0) {
+            } else if (!at_default(s, text)) {
                 char *prefix = mi_format("%s=", s->name);
                 enum mi_status st = prefix ? list_add(list, prefix, text) : MI_E_NOMEM;
                 free(prefix);
@@ -106,6 +110,21 @@ static char *variant_in(const struct mi_variants *list, const struct mi_spec *sp
 
 char *mi_composition_variant(const struct mi_spec *spec, const char *composition) {
     return variant_in(&spec->priv->variants, spec, composition);
+}
+
+char *mi_attack_variant(const struct mi_spec *spec, const char *attack) {
+    const struct mi_values *v = mi_spec_entry(spec, MI_KIND_ATTACK, attack);
+    if (!v) {
+        mi_fail(MI_E_INPUT, "the spec has no attack \"%.80s\"", attack);
+        return NULL;
+    }
+    char *text = mi_strdup("");
+    enum mi_status st = text ? MI_OK : MI_E_NOMEM;
+    for (const struct mi_setting *s = mi_values_settings(v); s && s->name && st == MI_OK; s++)
+        if (s->told && !at_default(s, mi_values_text(v, s->name))) st = list_add(&text, "", mi_values_text(v, s->name));
+    if (st == MI_OK) return text;
+    free(text);
+    return NULL;
 }
 
 char *mi_variants_label(const struct mi_variants *list, const struct mi_spec *spec, const char *composition) {

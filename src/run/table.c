@@ -48,8 +48,9 @@ struct mi_row *mi_table_add(struct mi_table *t) {
 
 static void row_free(struct mi_row *r) {
     struct mi_score_view *s = &r->s;
-    char *owned[] = {s->cell,   s->model,    s->defense, s->attack, s->data,        s->judge,  s->precision,
-                     s->device, s->protocol, s->init, s->note, s->fid_features, r->source, r->public_data, r->variant};
+    char *owned[] = {s->cell,      s->model,       s->defense,  s->attack,        s->data, s->judge,
+                     s->precision, s->device,      s->protocol, s->init,          s->note, s->fid_features,
+                     r->source,    r->public_data, r->variant,  r->attack_variant};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
 }
 
@@ -67,8 +68,13 @@ static enum mi_status copy_text(char **to, const char *from) {
     return *to ? MI_OK : MI_E_NOMEM;
 }
 
-/* Names and settings of a row's defense, apart.  Without a spec that has it, it stays as it is. */
-static enum mi_status name_defense(struct mi_row *r, const struct mi_spec *spec) {
+/* Names and settings of a row's defense and attack, apart.  Without a spec that has them, they stay as they are. */
+static enum mi_status name_entries(struct mi_row *r, const struct mi_spec *spec) {
+    r->attack_variant = spec ? mi_attack_variant(spec, r->s.attack) : NULL;
+    if (!r->attack_variant) {
+        mi_error_clear();
+        MI_TRY(copy_text(&r->attack_variant, ""));
+    }
     r->variant = spec ? mi_composition_variant(spec, r->s.defense) : NULL;
     if (!r->variant) {
         mi_error_clear();
@@ -89,14 +95,13 @@ static enum mi_status add_measured(struct mi_table *t, const struct mi_run_view 
     r->s.tradeoff = NAN, r->s.overpriced = false;
     r->run = v->number;
     /* Every pointer copied from the view is replaced before anything can fail into row_free. */
-    char **own[] = {&r->s.cell,  &r->s.model,     &r->s.defense, &r->s.attack,   &r->s.data,
-                    &r->s.judge, &r->s.precision, &r->s.device,  &r->s.protocol, &r->s.init,
-                    &r->s.note,  &r->s.fid_features};
+    char **own[] = {&r->s.cell,      &r->s.model,  &r->s.defense,  &r->s.attack, &r->s.data, &r->s.judge,
+                    &r->s.precision, &r->s.device, &r->s.protocol, &r->s.init,   &r->s.note, &r->s.fid_features};
     const char *from[sizeof own / sizeof *own];
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) from[i] = *own[i], *own[i] = NULL;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) MI_TRY(copy_text(own[i], from[i]));
     r->source = mi_format("%s %04d", s->quick ? "quick" : "run", v->number);
-    MI_TRY(name_defense(r, spec));
+    MI_TRY(name_entries(r, spec));
     const char *pub = spec ? mi_values_text(spec->section[MI_SEC_DATA], "public") : "";
     MI_TRY(copy_text(&r->public_data, spec && !*pub ? r->s.data : pub));
     return r->source && r->variant ? MI_OK : MI_E_NOMEM;
@@ -136,7 +141,8 @@ static const struct mi_row *baseline_of(const struct mi_table *t, const struct m
         if (b->published || !same(b->s.defense, MI_NO_DEFENSE)) continue;
         if (!same(b->s.model, r->s.model) || !same(b->s.data, r->s.data) || !same(b->s.attack, r->s.attack) ||
             !same(b->s.judge, r->s.judge) || !same(b->s.init, r->s.init) || b->s.resolution != r->s.resolution ||
-            b->s.seed != r->s.seed || b->s.identities != r->s.identities)
+            !same(b->s.protocol, r->s.protocol) || b->s.quick != r->s.quick || b->s.seed != r->s.seed ||
+            b->s.identities != r->s.identities)
             continue;
         if (b->run == r->run) return b;
         if (!best || b->run > best->run) best = b;
@@ -173,6 +179,7 @@ static int by_default(const struct mi_row *a, const struct mi_row *b) {
     if (!c) c = strcasecmp(a->s.defense ? a->s.defense : "", b->s.defense ? b->s.defense : "");
     if (!c) c = a->published - b->published;
     if (!c) c = strcasecmp(a->variant ? a->variant : "", b->variant ? b->variant : "");
+    if (!c) c = strcasecmp(a->attack_variant ? a->attack_variant : "", b->attack_variant ? b->attack_variant : "");
     return c ? c : b->run - a->run;
 }
 
@@ -237,6 +244,33 @@ enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws,
     return st;
 }
 
+/* ---- the same row again --------------------------------------------------------------------------------------------
+ */
+
+static bool same_measurement(const struct mi_row *a, const struct mi_row *b) {
+    if (a->published || b->published || a->s.attacc != b->s.attacc || a->s.quick != b->s.quick) return false;
+    for (const struct mi_column *c = mi_columns; c->name; c++)
+        if (!c->origin && !mi_column_equal(c, a, b)) return false;
+    return true;
+}
+
+void mi_table_merge(struct mi_table *t) {
+    size_t kept = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        struct mi_row *twin = NULL;
+        for (size_t k = 0; k < kept && !twin; k++)
+            if (same_measurement(&t->rows[k], &t->rows[i])) twin = &t->rows[k];
+        if (!twin) {
+            t->rows[kept++] = t->rows[i];
+            continue;
+        }
+        struct mi_row older = t->rows[i];
+        if (older.run > twin->run) older = *twin, *twin = t->rows[i];
+        row_free(&older);
+    }
+    t->n = kept;
+}
+
 /* ---- filter ------------------------------------------------------------------------------------------------------ */
 
 static const char *field_of(const struct mi_row *r, const char *field) {
@@ -249,13 +283,12 @@ static const char *field_of(const struct mi_row *r, const char *field) {
 
 static bool keeps(const struct mi_row *r, const char *field, char *const *wanted, size_t n) {
     const char *have = field_of(r, field);
-    char full[256];
-    snprintf(full, sizeof full, "%s(%s)", have ? have : "", r->variant ? r->variant : "");
+    char full[256] = "";
+    if (!strcmp(field, "defense") || !strcmp(field, "attack")) mi_table_cell(r, field, full, sizeof full);
     for (size_t i = 0; i < n; i++) {
         if (!strcmp(field, "run")) {
             if (!r->published && r->run == atoi(wanted[i])) return true;
-        } else if (!strcasecmp(have ? have : "", wanted[i]) ||
-                   (!strcmp(field, "defense") && !strcasecmp(full, wanted[i]))) {
+        } else if (!strcasecmp(have ? have : "", wanted[i]) || (*full && !strcasecmp(full, wanted[i]))) {
             return true;
         }
     }

@@ -31,7 +31,7 @@ const struct mi_column mi_columns[] = {
     {"top5",        "Top-5", "Top-5", "Top-5 $\\downarrow$",
      MI_COL_REAL, S(top5), .digits = 2, .weight = 4, .spread = &mi_columns[TOP5_STD]},
     {"knn",         "KNN", "KNN", "KNN $\\uparrow$", MI_COL_REAL, S(knn), .digits = 2, .weight = 3},
-    {"delta",       "Δ", "Delta", "$\\Delta$ $\\uparrow$", MI_COL_REAL, S(tradeoff), .digits = 2, .weight = 2},
+    {"delta",       "Δ", "Delta", "$\\Delta$ $\\uparrow$", MI_COL_REAL, S(tradeoff), .digits = 2, .weight = 2, .origin = true},
     {"delta_eval",  "δ_eval", "d_eval", "$\\delta_{eval}$ $\\uparrow$",
      MI_COL_REAL, S(delta_eval), .digits = 2, .weight = 5},
     {"delta_face",  "δ_face", "d_face", "$\\delta_{face}$ $\\uparrow$",
@@ -52,7 +52,7 @@ const struct mi_column mi_columns[] = {
     {"public_data", WHERE("Public"),    MI_COL_TEXT, R(public_data), .weight = -1},
     {"synthetic",   WHERE("Synthetic"), MI_COL_FLAG, S(synthetic), .weight = -1},
     {"note",        WHERE("Note"),      MI_COL_TEXT, S(note), .weight = -1},
-    {"source",      WHERE("Source"),    MI_COL_TEXT, R(source), .weight = 1},
+    {"source",      WHERE("Source"),    MI_COL_TEXT, R(source), .weight = 1, .origin = true},
     {.name = NULL},
 };
 /* clang-format on */
@@ -105,6 +105,19 @@ double mi_column_number(const struct mi_column *c, const struct mi_row *r) {
     return NAN;
 }
 
+/* What stands in brackets behind the name. */
+static const char *variant_at(const struct mi_column *c, const struct mi_row *r) {
+    const char *v = c->at == S(defense) ? r->variant : c->at == S(attack) ? r->attack_variant : NULL;
+    return v ? v : "";
+}
+
+bool mi_column_equal(const struct mi_column *c, const struct mi_row *a, const struct mi_row *b) {
+    if (c->type == MI_COL_TEXT)
+        return !strcmp(text_at(c, a), text_at(c, b)) && !strcmp(variant_at(c, a), variant_at(c, b));
+    double x = mi_column_number(c, a), y = mi_column_number(c, b);
+    return isnan(x) ? isnan(y) : x == y;
+}
+
 /* %.*f with '.' in every locale. */
 static void plain_real(char *out, size_t size, double v, int digits) {
     snprintf(out, size, "%.*f", digits, v);
@@ -117,9 +130,8 @@ void mi_column_text(const struct mi_column *c, const struct mi_row *r, const cha
     double v = mi_column_number(c, r);
     out[0] = '\0';
     if (c->type == MI_COL_TEXT) {
-        bool variant = c->at == S(defense) && r->variant && *r->variant;
-        snprintf(out, size, "%s%s%s%s", text_at(c, r), variant ? "(" : "", variant ? r->variant : "",
-                 variant ? ")" : "");
+        const char *variant = variant_at(c, r);
+        snprintf(out, size, "%s%s%s%s", text_at(c, r), *variant ? "(" : "", variant, *variant ? ")" : "");
     } else if (c->type == MI_COL_FLAG) {
         snprintf(out, size, "%s", v != 0 ? "synthetic" : "");
     } else if (c->at == S(tradeoff) && r->s.overpriced) {
@@ -134,6 +146,21 @@ void mi_column_text(const struct mi_column *c, const struct mi_row *r, const cha
             snprintf(out + used, size - used, " %s%s", plus_minus, tail);
         }
     }
+}
+
+static size_t dots_width(const char *dots) {
+    return (unsigned char)*dots < 0x80 ? strlen(dots) : 1;
+}
+
+void mi_table_cut(char *cell, size_t size, int width, const char *dots) {
+    size_t n = strlen(cell), name = strcspn(cell, "(") + 1;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)cell[i] >= 0x80) return; /* not a name of ours */
+    if (n <= (size_t)width || cell[n - 1] != ')' || (size_t)width < name + 4) return;
+    const char *tail = cell + n - ((size_t)width - name - dots_width(dots)), *comma = strchr(tail, ',');
+    char cut[256];
+    int length = snprintf(cut, sizeof cut, "%.*s%s%s", (int)name, cell, dots, comma ? comma : tail);
+    if (length > 0 && (size_t)length < sizeof cut && (size_t)length < size) memcpy(cell, cut, (size_t)length + 1);
 }
 
 enum mi_status mi_table_cell(const struct mi_row *r, const char *column, char *out, size_t size) {

@@ -17,12 +17,14 @@ struct mi_column {
     int digits;                     /* MI_COL_REAL: digits after the point */
     int weight;                     /* text: 0 always shown, larger leaves first, -1 never (CSV and Markdown only) */
     const struct mi_column *spread; /* text: "mean ±spread" in one column */
+    bool origin;                    /* not of the measurement: where it is from and what it is compared with */
 };
 extern const struct mi_column mi_columns[]; /* ends with name NULL */
 
 const struct mi_column *mi_column_find(const char *name); /* NULL with a did-you-mean */
 /* The number of a cell (NAN: none, or a text column) and its text in the C locale; plus_minus is "±" or "+-". */
 double mi_column_number(const struct mi_column *c, const struct mi_row *r);
+bool mi_column_equal(const struct mi_column *c, const struct mi_row *a, const struct mi_row *b); /* to the last digit */
 void mi_column_text(const struct mi_column *c, const struct mi_row *r, const char *plus_minus, char *out, size_t size);
 
 struct mi_row_order {

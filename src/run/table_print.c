@@ -65,6 +65,19 @@ static int total_width(const struct layout *l) {
     return sum > l->gap ? sum - l->gap : 0;
 }
 
+/* Gives what is left of the width to cut words, a column at a time to the one that lacks most. */
+static void widen(const struct mi_table *t, int width, struct layout *l) {
+    int whole[MAX_COLUMNS];
+    for (int i = 0; mi_columns[i].name; i++) whole[i] = l->width[i] ? column_width(t, l, &mi_columns[i]) : 0;
+    for (int room = width - total_width(l); room > 0; room--) {
+        int most = 0;
+        for (int i = 0; mi_columns[i].name; i++)
+            if (whole[i] - l->width[i] > whole[most] - l->width[most]) most = i;
+        if (l->width[most] >= whole[most]) return;
+        l->width[most]++;
+    }
+}
+
 /* Chooses what fits; `left_out` receives the headings that do not. */
 static void lay_out(const struct mi_table *t, int width, struct layout *l, char *left_out, size_t size) {
     for (int i = 0; mi_columns[i].name; i++) {
@@ -91,6 +104,7 @@ static void lay_out(const struct mi_table *t, int width, struct layout *l, char 
         size_t used = strlen(left_out);
         snprintf(left_out + used, size - used, "%s%s", used ? ", " : "", mi_columns[worst].name);
     }
+    if (width > 0) widen(t, width, l);
 }
 
 /* Cuts UTF-8 text to `width` columns, the last one showing that something is missing. */
@@ -125,6 +139,7 @@ static void text_line(FILE *out, const struct layout *l, const struct mi_row *r)
         else
             snprintf(cell, sizeof cell, "%s", heading(l, c));
         if (r && !*cell && c->type != MI_COL_TEXT) snprintf(cell, sizeof cell, "%s", l->utf8 ? "–" : "-");
+        if (c->type == MI_COL_TEXT) mi_table_cut(cell, sizeof cell, l->width[i], l->utf8 ? "…" : "~");
         shorten(cell, sizeof cell, l->width[i], l);
         put_cell(out, cell, l->width[i], c->type != MI_COL_TEXT, i == last ? -1 : l->gap);
     }

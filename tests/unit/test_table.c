@@ -1,74 +1,6 @@
-/* tests/unit/test_table.c - the privacy-utility table: arithmetic against the paper's own printed trade-offs, rows from
- * fabricated journals, filters, sorting, and the four output formats read back.
- *
- * Journals are written here, byte by byte, as an engine would leave them; the published numbers are the shipped files.
- * Runs from the top of the source tree. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-/* cmocka wants the four above first */
-#include <cmocka.h>
-#include <locale.h>
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "midre/table.h"
-
-static struct mi_workspace ws;
-
-static int setup(void **state) {
-    (void)state;
-    char cwd[2048], root[2048];
-    assert_non_null(getcwd(cwd, sizeof cwd));
-    char *assets = mi_format("%s/assets", cwd);
-    setenv("MIDRE_ASSETS", assets, 1);
-    free(assets);
-    const char *tmp = getenv("TEST_TMP");
-    snprintf(root, sizeof root, "%s/table-XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(root));
-    return mi_workspace_open(&ws, root) != MI_OK;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    enum mi_status st = mi_remove_tree(ws.root);
-    mi_workspace_close(&ws);
-    return st != MI_OK;
-}
-
-/* One score line; `more` is JSON text such as "\"top5\":50". */
-static char *score(const char *model, const char *defense, double acc, double attacc, int seed, const char *more) {
-    return mi_format("{\"v\":1,\"at\":2,\"t\":\"score\",\"cell\":\"%s/%s/gmi\",\"model\":\"%s\",\"defense\":\"%s\","
-                     "\"attack\":\"gmi\",\"data\":\"synthfaces\",\"judge\":\"quickres@64\",\"precision\":\"fp32\","
-                     "\"device\":\"cpu\",\"acc\":%.17g,\"attacc\":%.17g,\"seed\":%d,\"identities\":20,\"images\":100,"
-                     "\"resolution\":64,\"synthetic\":true%s%s}\n",
-                     model, defense, model, defense, acc, attacc, seed, *more ? "," : "", more);
-}
-
-static int make_run(const char *spec, char *const *lines, int n) {
-    int run = 0;
-    assert_int_equal(mi_run_create(&ws, spec, &run), MI_OK);
-    char *path = mi_run_file(&ws, run, "journal.jsonl");
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs("{\"v\":1,\"at\":1,\"t\":\"run\",\"id\":\"x\",\"name\":\"t\",\"pid\":1,\"seed\":0,\"cells\":[],\"stages\":[]}"
-          "\n",
-          f);
-    for (int i = 0; i < n; i++) fputs(lines[i], f);
-    assert_int_equal(fclose(f), 0);
-    free(path);
-    return run;
-}
-
-static void remove_runs(void) {
-    int *numbers;
-    size_t n;
-    assert_int_equal(mi_run_list(&ws, &numbers, &n), MI_OK);
-    for (size_t i = 0; i < n; i++) assert_int_equal(mi_run_delete(&ws, numbers[i]), MI_OK);
-    free(numbers);
-}
+/* tests/unit/test_table.c - the privacy-utility table: arithmetic against the paper's own printed trade-offs, published
+ * rows, filters, sorting, and the four output formats read back. */
+#include "table_test.h"
 
 static char *print(const struct mi_table *t, enum mi_table_format f, int width) {
     char *text = NULL;
@@ -162,56 +94,8 @@ static void published_rows_are_all_there_under_our_names(void **state) {
     mi_table_free(&t);
 }
 
-/* ---- measured rows --------------------------------------------------------------------------------------------------
+/* ---- choosing and ordering -----------------------------------------------------------------------------------------
  */
-
-static void measured_rows_get_their_own_baseline(void **state) {
-    (void)state;
-    char *a[] = {score("quick", "none", 90, 60, 0, ""), score("quick", "midre", 85, 20, 0, ""),
-                 mi_strdup("{\"v\":1,\"at\":3,\"t\":\"score\",\"cell\":\"torn")};
-    char *b = score("quick", "midre:area_high=0.8 + nls:alpha=-0.1", 80, 10, 1, "");
-    char *c = score("quick", "midre", 92, 30, 0, "");
-    char *d = score("quick", "none", 99, 99, 0, "\"init\":\"s.pth\""); /* began otherwise: nobody's baseline here */
-    int first = make_run("[defense.midre]\narea_low = 0.2\narea_high = 0.8\nfill = zero\n", a, 3),
-        second = make_run("[run]\nname = b\n[defense]\nname = midre:area_high=0.8 + nls:alpha=-0.1\n", &b, 1);
-    int third = make_run("[run]\nname = c\n", &c, 1), fourth = make_run("[run]\nname = d\n", &d, 1);
-    struct mi_table t;
-    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
-    assert_int_equal(t.n, 5);
-    assert_true(t.rows[0].run == fourth && t.rows[1].run == first);
-    assert_string_equal(t.rows[1].s.defense, "none");
-    assert_true(isnan(t.rows[0].s.tradeoff) && isnan(t.rows[1].s.tradeoff));
-    int seen = 0;
-    for (size_t i = 2; i < t.n; i++) {
-        const struct mi_row *r = &t.rows[i];
-        assert_true(r->s.synthetic && !r->published);
-        if (r->run == first)
-            seen |= 1, assert_float_equal(r->s.tradeoff, 8.0, 1e-12);
-        else if (r->run == second)
-            seen |= 2, assert_true(isnan(r->s.tradeoff) && !r->s.overpriced); /* no row of seed 1 */
-        else
-            seen |= 4, assert_true(r->run == third && r->s.overpriced); /* the first run's row; accuracy rose */
-    }
-    assert_int_equal(seen, 7);
-    assert_true(t.rows[2].run == third && t.rows[3].run == first); /* newest first among equals */
-    char cell[64];
-    assert_int_equal(mi_table_cell(&t.rows[3], "defense", cell, sizeof cell), MI_OK);
-    assert_string_equal(cell, "midre(0.2,0.8,fill=zero)");
-    assert_int_equal(mi_table_cell(&t.rows[2], "defense", cell, sizeof cell), MI_OK);
-    assert_string_equal(cell, "midre(0.1,0.4)");
-    assert_int_equal(mi_table_cell(&t.rows[4], "defense", cell, sizeof cell), MI_OK);
-    assert_string_equal(cell, "midre+nls(0.1,0.8,-0.1)"); /* settings of its own, said as any others */
-    assert_int_equal(mi_table_cell(&t.rows[1], "source", cell, sizeof cell), MI_OK);
-    char want[32];
-    snprintf(want, sizeof want, "run %04d", first);
-    assert_string_equal(cell, want);
-    mi_table_free(&t);
-    for (int i = 0; i < 3; i++) free(a[i]);
-    free(b);
-    free(c);
-    free(d);
-    remove_runs();
-}
 
 static void filters_and_their_mistakes(void **state) {
     (void)state;
@@ -383,7 +267,6 @@ int main(void) {
         cmocka_unit_test(tradeoff_is_the_ratio),
         cmocka_unit_test(published_tradeoffs_agree_with_ours),
         cmocka_unit_test(published_rows_are_all_there_under_our_names),
-        cmocka_unit_test(measured_rows_get_their_own_baseline),
         cmocka_unit_test(filters_and_their_mistakes),
         cmocka_unit_test(sorting_stays_inside_a_dataset_and_puts_gaps_last),
         cmocka_unit_test(text_fits_and_says_what_it_left_out),

@@ -1,0 +1,140 @@
+/* tests/unit/test_table_rows.c - measured rows of the privacy-utility table, from fabricated journals: their baselines,
+ * and that one measurement is one row. */
+#include "table_test.h"
+
+static void measured_rows_get_their_own_baseline(void **state) {
+    (void)state;
+    char *a[] = {score("quick", "none", 90, 60, 0, ""), score("quick", "midre", 85, 20, 0, ""),
+                 mi_strdup("{\"v\":1,\"at\":3,\"t\":\"score\",\"cell\":\"torn")};
+    char *b = score("quick", "midre:area_high=0.8 + nls:alpha=-0.1", 80, 10, 1, "");
+    char *c = score("quick", "midre", 92, 30, 0, "");
+    char *d = score("quick", "none", 99, 99, 0, "\"init\":\"s.pth\""); /* began otherwise: nobody's baseline here */
+    int first = make_run("[defense.midre]\narea_low = 0.2\narea_high = 0.8\nfill = zero\n", a, 3),
+        second = make_run("[run]\nname = b\n[defense]\nname = midre:area_high=0.8 + nls:alpha=-0.1\n", &b, 1);
+    int third = make_run("[run]\nname = c\n", &c, 1), fourth = make_run("[run]\nname = d\n", &d, 1);
+    struct mi_table t;
+    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+    assert_int_equal(t.n, 5);
+    assert_true(t.rows[0].run == fourth && t.rows[1].run == first);
+    assert_string_equal(t.rows[1].s.defense, "none");
+    assert_true(isnan(t.rows[0].s.tradeoff) && isnan(t.rows[1].s.tradeoff));
+    int seen = 0;
+    for (size_t i = 2; i < t.n; i++) {
+        const struct mi_row *r = &t.rows[i];
+        assert_true(r->s.synthetic && !r->published);
+        if (r->run == first)
+            seen |= 1, assert_float_equal(r->s.tradeoff, 8.0, 1e-12);
+        else if (r->run == second)
+            seen |= 2, assert_true(isnan(r->s.tradeoff) && !r->s.overpriced); /* no row of seed 1 */
+        else
+            seen |= 4, assert_true(r->run == third && r->s.overpriced); /* the first run's row; accuracy rose */
+    }
+    assert_int_equal(seen, 7);
+    assert_true(t.rows[2].run == third && t.rows[3].run == first); /* newest first among equals */
+    char cell[64];
+    assert_int_equal(mi_table_cell(&t.rows[3], "defense", cell, sizeof cell), MI_OK);
+    assert_string_equal(cell, "midre(0.2,0.8,fill=zero)");
+    assert_int_equal(mi_table_cell(&t.rows[2], "defense", cell, sizeof cell), MI_OK);
+    assert_string_equal(cell, "midre(0.1,0.4)");
+    assert_int_equal(mi_table_cell(&t.rows[4], "defense", cell, sizeof cell), MI_OK);
+    assert_string_equal(cell, "midre+nls(0.1,0.8,-0.1)"); /* settings of its own, said as any others */
+    assert_int_equal(mi_table_cell(&t.rows[1], "source", cell, sizeof cell), MI_OK);
+    char want[32];
+    snprintf(want, sizeof want, "run %04d", first);
+    assert_string_equal(cell, want);
+    mi_table_free(&t);
+    for (int i = 0; i < 3; i++) free(a[i]);
+    free(b);
+    free(c);
+    free(d);
+    remove_runs();
+}
+
+/* A product found in the cache by later runs is one measurement; so many rows say it only if they are asked for. */
+static void a_measurement_is_one_row(void **state) {
+    (void)state;
+    char *a[] = {score("quick", "none", 90, 60, 0, "\"knn\":3.25"), score("quick", "midre", 85, 20, 0, "")};
+    char *other = score("quick", "none", 90, 60, 0, "\"knn\":3.250001");
+    int first = make_run("[run]\nname = a\n", a, 2), second = make_run("[run]\nname = b\n", a, 1);
+    int third = make_run("[run]\nname = c\n", &other, 1);
+    int fourth = make_run("[attack.gmi]\nadaptive = erase\n", &a[1], 1);
+    struct mi_table t;
+    assert_int_equal(mi_table_build(&t, &ws, true), MI_OK);
+    size_t all = t.n;
+    mi_table_merge(&t);
+    assert_int_equal(t.n, all - 1);
+    assert_true(t.rows[0].run == third && t.rows[1].run == second); /* the newest stays; another KNN is another row */
+    assert_true(t.rows[2].run == first && t.rows[3].run == fourth);
+    mi_table_free(&t);
+    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+    char number[16], cell[64];
+    snprintf(number, sizeof number, "%d", first);
+    assert_int_equal(mi_table_filter(&t, "run", number), MI_OK);
+    mi_table_merge(&t);
+    assert_true(t.n == 2 && t.rows[0].run == first && t.rows[1].run == first);
+    mi_table_free(&t);
+    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+    assert_int_equal(mi_table_filter(&t, "attack", "gmi"), MI_OK); /* with whatever settings */
+    assert_int_equal(t.n, 5);
+    assert_int_equal(mi_table_filter(&t, "attack", "GMI(erase)"), MI_OK);
+    assert_int_equal(t.n, 1);
+    assert_int_equal(mi_table_cell(&t.rows[0], "attack", cell, sizeof cell), MI_OK);
+    assert_string_equal(cell, "gmi(erase)");
+    assert_float_equal(t.rows[0].s.tradeoff, 8.0, 1e-12);
+    mi_table_free(&t);
+    for (int i = 0; i < 2; i++) free(a[i]);
+    free(other);
+    remove_runs();
+}
+
+static void a_cut_name_keeps_what_tells_rows_apart(void **state) {
+    (void)state;
+    static const struct {
+        const char *cell;
+        int width;
+        const char *want;
+    } c[] = {
+        {"midre(0.1,0.4)", 14, "midre(0.1,0.4)"},
+        {"midre(0.2,0.2,fill=one)", 18, "midre(…,fill=one)"},
+        {"midre(0.2,0.2,fill=one)", 12, "midre(…=one)"},
+        {"midre+bido(0.1,0.4,0.05,0.5)", 18, "midre+bido(…,0.5)"},
+        {"midre+bido(0.1,0.4,0.05,0.5)", 14, "midre+bido(0.1,0.4,0.05,0.5)"}, /* would lose its name: not cut here */
+        {"synthfaces-photographs", 10, "synthfaces-photographs"},
+        {"größe(0.1,0.2,0.3)", 12, "größe(0.1,0.2,0.3)"},
+    };
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        char cell[64];
+        snprintf(cell, sizeof cell, "%s", c[i].cell);
+        mi_table_cut(cell, sizeof cell, c[i].width, "…");
+        assert_string_equal(cell, c[i].want);
+    }
+}
+
+/* Rows measured in another way are nobody's baseline. */
+static void a_baseline_has_the_same_protocol(void **state) {
+    (void)state;
+    static const char *const more[] = {"\"protocol\":\"20 ids x 5 restarts\"", "\"protocol\":\"20 ids x 3 restarts\""};
+    for (int k = 0; k < 2; k++) {
+        char *none = score("quick", "none", 90, 60, 0, more[0]), *midre = score("quick", "midre", 85, 20, 0, more[k]);
+        make_run("[run]\nname = a\n", &none, 1);
+        make_run("[run]\nname = b\n", &midre, 1);
+        struct mi_table t;
+        assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+        assert_int_equal(t.n, 2);
+        assert_true(isnan(t.rows[1].s.tradeoff) == (k == 1));
+        mi_table_free(&t);
+        free(none);
+        free(midre);
+        remove_runs();
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(measured_rows_get_their_own_baseline),
+        cmocka_unit_test(a_measurement_is_one_row),
+        cmocka_unit_test(a_cut_name_keeps_what_tells_rows_apart),
+        cmocka_unit_test(a_baseline_has_the_same_protocol),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
