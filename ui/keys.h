@@ -67,6 +67,7 @@ enum mi_act {
     MI_ACT_SORT,
     MI_ACT_REVERSE,
     MI_ACT_PUBLISHED,
+    MI_ACT_MEAN,
     MI_ACT_COPY,
     MI_ACT_EXPORT,
     MI_ACT_RESUME,

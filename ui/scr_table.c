@@ -249,7 +249,8 @@ static void table_draw(struct mi_ui *ui) {
     struct mi_rect head = ui->layout.box[MI_BOX_HEAD];
     if (!t) return;
     mi_putf(&ui->theme, head.y, 1, head.w - 2, MI_INK_TEXT,
-            "%d of %zu rows   sort: %s%s   filter: %s   ● measured ○ published%s", s->n, t->n,
+            "%d of %zu rows%s   sort: %s%s   filter: %s   ● measured ○ published%s", s->n, t->n,
+            ui->table_mean ? ", means over seeds" : "",
             s->sort < 0 ? "as it comes" : columns[s->sort].name, s->sort >= 0 && s->descending ? " (falling)" : "",
             s->filter[0] ? s->filter : "(none)", s->no_published ? " (hidden)" : "");
     draw_list(ui, t);
@@ -341,6 +342,10 @@ static unsigned table_act(struct mi_ui *ui, enum mi_act act) {
         break;
     case MI_ACT_PUBLISHED:
         s->no_published = !s->no_published, s->stale = true;
+        break;
+    case MI_ACT_MEAN:
+        ui->table_mean = !ui->table_mean;
+        mi_ui_table_stale(ui);
         break;
     case MI_ACT_FILTER:
         mi_popup_line(ui, "Filter", "Rows that contain (empty shows all):", s->filter, filter_done);

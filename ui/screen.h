@@ -41,6 +41,7 @@ struct mi_ui {
     char *stderr_path;     /* where fd 2 went */
     struct mi_table table; /* see mi_ui_table */
     bool table_ready;
+    bool table_mean;     /* rows that differ only in seeds as one */
     size_t table_scores; /* scores of the watched run when it was built */
     unsigned frames;
 };

@@ -74,6 +74,11 @@ char *mi_composition_variant(const struct mi_spec *spec, const char *composition
 char *mi_attack_variant(const struct mi_spec *spec, const char *attack);
 /* Whether a composition has the defense `name`, with whatever settings. */
 bool mi_composition_has(const char *composition, const char *name);
+/* What a measured row of this spec must share with another to be compared with it or averaged: *recipe, a hash of every
+ * setting but the defense's, seeds and what depends on the machine; *seeds, "0/1": of the run and of its data.  Caller
+ * frees both. */
+enum mi_status mi_spec_recipe(const struct mi_spec *spec, const char *model, const char *attack, char **recipe,
+                              char **seeds);
 /* Splits "a, b ,c" (sep ',') or "a+b" (sep '+') into fresh strings; *n receives the count. Free with mi_list_free. */
 char **mi_list_split(const char *text, char sep, size_t *n);
 void mi_list_free(char **list, size_t n);

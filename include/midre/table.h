@@ -15,18 +15,22 @@ struct mi_row {
     char *public_data;       /* the attacker's data, "" when not told */
     char *variant;           /* the defense's settings that tell rows apart: "0.1,0.4"; "" for the defaults */
     char *attack_variant;    /* likewise: "erase" for adaptive = erase */
+    char *recipe, *seeds;    /* mi_spec_recipe, "" when the spec is lost; of a mean row all its seeds: "0/0, 1/0" */
 };
 struct mi_table { struct mi_row *rows; size_t n; };
 
 /* All measured rows of the workspace's runs (newest first for equal cells) and, if wanted, the published rows.
- * The trade-off of a measured row uses the undefended row of the same model, data, attack, judge, resolution, seed,
- * protocol and number of identities: the one of its own run when there is one, else the newest.  Runs whose journal cannot be
+ * The trade-off of a measured row uses the undefended row that differs in nothing but the defense, seeds included: the
+ * one of its own run when there is one, else the newest.  Runs whose journal cannot be
  * read are left out.  ws NULL: published rows only. */
 enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws, bool with_published);
 void mi_table_free(struct mi_table *t);
 /* Runs find finished products in the cache: of rows that are the same measurement, to the last digit of everything but
  * their origin, leaves the newest.  After filters: a row may be asked for by an older run. */
 void mi_table_merge(struct mi_table *t);
+/* One row for measured rows that differ only in their seeds (table_mean.c): means, the sample standard deviation between
+ * seeds instead of that between restarts, the trade-off of the means; source "3 seeds", run the newest. */
+enum mi_status mi_table_mean(struct mi_table *t);
 /* Keeps rows whose field equals one of a comma separated list, in any case; "midre" keeps every variant of midre, "gmi"
  * of gmi.  Fields: attack model defense data source run; unknown field: did-you-mean. */
 enum mi_status mi_table_filter(struct mi_table *t, const char *field, const char *value);

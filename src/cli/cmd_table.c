@@ -8,6 +8,7 @@ static const struct cli_option options[] = {
     {"format", 'f', "FORMAT", "text (default), markdown, csv or latex"},
     {"published", 'p', NULL, "Add the numbers printed in the MIDRE paper"},
     {"all", 0, NULL, "Also the rows of runs that only found a measurement in the cache, once more each"},
+    {"mean", 0, NULL, "One row for runs that differ in nothing but their seeds: means, and the spread between seeds"},
     {"attack", 'a', "NAMES", "Only these attacks (comma separated; so for the next ones)"},
     {"model", 'm', "NAMES", "Only these architectures"},
     {"defense", 0, "NAMES", "Only these defenses; \"midre\" means all its settings, \"midre(0.1,0.8)\" that one"},
@@ -51,6 +52,7 @@ static enum mi_status shape(const struct cli *c, struct mi_table *t) {
     static const char *const fields[] = {"attack", "model", "defense", "data", "run", "source"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) MI_TRY(filter(c, t, fields[i]));
     if (!cli_has(c, "all")) mi_table_merge(t);
+    if (cli_has(c, "mean")) MI_TRY(mi_table_mean(t));
     return cli_value(c, "sort") ? mi_table_sort(t, cli_value(c, "sort"), cli_has(c, "desc")) : MI_OK;
 }
 
@@ -83,7 +85,7 @@ const struct cli_command cli_cmd_table = {
         "fall.  Less AttAcc and more of everything else is better for privacy.  A measurement that later runs found in "
         "the cache is one row, of the newest of them.\n\n"
         "Columns for --sort: data resolution attack model defense acc attacc top5 knn delta delta_eval delta_face fid "
-        "queries seed identities images precision device judge judge_acc source.",
+        "queries seed seeds identities images precision device judge judge_acc source.",
     .options = options,
     .exec = table,
 };

@@ -46,7 +46,7 @@ struct mi_row *mi_table_add(struct mi_table *t) {
     return r;
 }
 
-static void row_free(struct mi_row *r) {
+void mi_row_free(struct mi_row *r) {
     struct mi_score_view *s = &r->s;
     char *owned[] = {s->cell,      s->model,       s->defense,  s->attack,        s->data, s->judge,
                      s->precision, s->device,      s->protocol, s->init,          s->note, s->fid_features,
@@ -55,7 +55,7 @@ static void row_free(struct mi_row *r) {
 }
 
 void mi_table_free(struct mi_table *t) {
-    for (size_t i = 0; i < t->n; i++) row_free(&t->rows[i]);
+    for (size_t i = 0; i < t->n; i++) mi_row_free(&t->rows[i]);
     free(t->rows);
     t->rows = NULL;
     t->n = 0;
@@ -70,6 +70,10 @@ static enum mi_status copy_text(char **to, const char *from) {
 
 /* Names and settings of a row's defense and attack, apart.  Without a spec that has them, they stay as they are. */
 static enum mi_status name_entries(struct mi_row *r, const struct mi_spec *spec) {
+    if (spec)
+        MI_TRY(mi_spec_recipe(spec, r->s.model, r->s.attack, &r->recipe, &r->seeds));
+    else if (!(r->recipe = mi_strdup("")) || !(r->seeds = mi_strdup("")))
+        return MI_E_NOMEM;
     r->attack_variant = spec ? mi_attack_variant(spec, r->s.attack) : NULL;
     if (!r->attack_variant) {
         mi_error_clear();
@@ -139,10 +143,10 @@ static const struct mi_row *baseline_of(const struct mi_table *t, const struct m
     for (size_t i = 0; i < t->n; i++) {
         const struct mi_row *b = &t->rows[i];
         if (b->published || !same(b->s.defense, MI_NO_DEFENSE)) continue;
-        if (!same(b->s.model, r->s.model) || !same(b->s.data, r->s.data) || !same(b->s.attack, r->s.attack) ||
-            !same(b->s.judge, r->s.judge) || !same(b->s.init, r->s.init) || b->s.resolution != r->s.resolution ||
-            !same(b->s.protocol, r->s.protocol) || b->s.quick != r->s.quick || b->s.seed != r->s.seed ||
-            b->s.identities != r->s.identities)
+        if (!same(b->recipe, r->recipe) || !same(b->seeds, r->seeds) || !same(b->s.model, r->s.model) ||
+            !same(b->s.data, r->s.data) || !same(b->s.attack, r->s.attack) || !same(b->s.judge, r->s.judge) ||
+            !same(b->s.init, r->s.init) || !same(b->s.protocol, r->s.protocol) || b->s.resolution != r->s.resolution ||
+            b->s.quick != r->s.quick || b->s.seed != r->s.seed || b->s.identities != r->s.identities)
             continue;
         if (b->run == r->run) return b;
         if (!best || b->run > best->run) best = b;
@@ -150,11 +154,12 @@ static const struct mi_row *baseline_of(const struct mi_table *t, const struct m
     return best;
 }
 
-static void fill_tradeoffs(struct mi_table *t) {
+void mi_table_tradeoffs(struct mi_table *t) {
     for (size_t i = 0; i < t->n; i++) {
         struct mi_row *r = &t->rows[i];
         if (r->published || same(r->s.defense, MI_NO_DEFENSE)) continue;
         const struct mi_row *b = baseline_of(t, r);
+        r->s.tradeoff = NAN, r->s.overpriced = false;
         if (b) r->s.tradeoff = mi_tradeoff(b->s.acc, b->s.attacc, r->s.acc, r->s.attacc, &r->s.overpriced);
     }
 }
@@ -236,7 +241,7 @@ enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws,
     enum mi_status st = ws ? mi_run_list(ws, &numbers, &n) : MI_OK;
     for (size_t i = 0; i < n && st == MI_OK; i++) st = add_run(t, ws, numbers[i]);
     free(numbers);
-    if (st == MI_OK) fill_tradeoffs(t);
+    if (st == MI_OK) mi_table_tradeoffs(t);
     if (st == MI_OK && with_published) st = mi_published_append(t);
     if (st == MI_OK) st = mi_rows_sort(t->rows, t->n, &(struct mi_row_order){.compare = compare_default});
     if (st == MI_OK && t->n > 0) st = measured_groups_first(t);
@@ -266,7 +271,7 @@ void mi_table_merge(struct mi_table *t) {
         }
         struct mi_row older = t->rows[i];
         if (older.run > twin->run) older = *twin, *twin = t->rows[i];
-        row_free(&older);
+        mi_row_free(&older);
     }
     t->n = kept;
 }
@@ -316,7 +321,7 @@ enum mi_status mi_table_filter(struct mi_table *t, const char *field, const char
         if (keeps(&t->rows[i], field, list ? list : whole, n))
             t->rows[kept++] = t->rows[i];
         else
-            row_free(&t->rows[i]);
+            mi_row_free(&t->rows[i]);
     }
     t->n = kept;
     mi_list_free(list, list ? n : 0);

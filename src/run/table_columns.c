@@ -40,6 +40,7 @@ const struct mi_column mi_columns[] = {
     {"fid_features", WHERE("FID of"),  MI_COL_TEXT, S(fid_features), .weight = -1},
     {"queries",     "Queries", "Queries", "Queries", MI_COL_REAL, S(queries), .digits = 0, .weight = 12},
     {"seed",        WHERE("Seed"),      MI_COL_SEED, S(seed), .weight = 9},
+    {"seeds",       WHERE("Seeds"),     MI_COL_TEXT, R(seeds), .weight = -1},
     {"identities",  WHERE("Ids"),       MI_COL_COUNT, S(identities), .weight = 11},
     {"images",      WHERE("Images"),    MI_COL_COUNT, S(images), .weight = 13},
     {"precision",   WHERE("Precision"), MI_COL_TEXT, S(precision), .weight = 10},

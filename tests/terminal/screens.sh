@@ -47,6 +47,8 @@ expect "filter works" "filter: celeba"
 if screen | grep -q synthfaces; then bad "filtered rows are gone" "$(screen)"; else ok "filtered rows are gone"; fi
 keys Right Right Right Right s
 expect "sorting" "sort: Acc"
+keys m
+expect "means over seeds" "means over seeds"
 keys 6
 expect "log" "[6 Log]" "kernel note shown once" "level: all"
 keys L

@@ -80,7 +80,7 @@ static void a_measurement_is_one_row(void **state) {
     assert_int_equal(t.n, 1);
     assert_int_equal(mi_table_cell(&t.rows[0], "attack", cell, sizeof cell), MI_OK);
     assert_string_equal(cell, "gmi(erase)");
-    assert_float_equal(t.rows[0].s.tradeoff, 8.0, 1e-12);
+    assert_true(isnan(t.rows[0].s.tradeoff)); /* no undefended target was attacked so */
     mi_table_free(&t);
     for (int i = 0; i < 2; i++) free(a[i]);
     free(other);
@@ -110,6 +110,72 @@ static void a_cut_name_keeps_what_tells_rows_apart(void **state) {
     }
 }
 
+/* Repetitions with other seeds: means, the deviation between them, Delta of the means. */
+static void seeds_become_a_mean(void **state) {
+    (void)state;
+    static const double acc[3] = {90, 92, 91}, attacc[3] = {60, 66, 63}, defended[3] = {30, 24, 27};
+    static const char *const init[3] = {"\"init\":\"20 public people (aa)\"", "\"init\":\"20 public people (bb)\"",
+                                        "\"init\":\"20 public people (cc)\""};
+    int run[4];
+    for (int k = 0; k < 3; k++) {
+        char *lines[] = {score("quick", "none", acc[k], attacc[k], k, init[k]),
+                         score("quick", "midre", 90, defended[k], k, init[k])};
+        char spec[64];
+        snprintf(spec, sizeof spec, "[run]\nseed = %d\n[data.synthfaces]\nseed = %d\n", k, 3 * k);
+        run[k] = make_run(spec, lines, 2);
+        free(lines[0]);
+        free(lines[1]);
+    }
+    char *longer = score("quick", "none", 95, 70, 3, init[0]);
+    run[3] = make_run("[run]\nseed = 3\n[target]\nepochs = 99\n", &longer, 1); /* not the same recipe */
+    struct mi_table t;
+    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+    assert_int_equal(t.n, 7);
+    assert_int_equal(mi_table_mean(&t), MI_OK);
+    assert_int_equal(t.n, 3);
+    assert_int_equal(t.rows[0].run, run[3]);
+    const struct mi_row *none = &t.rows[1], *midre = &t.rows[2];
+    assert_string_equal(none->source, "3 seeds");
+    assert_string_equal(none->seeds, "0/0, 1/3, 2/6");
+    assert_string_equal(none->s.init, "20 public people");
+    assert_true(none->run == run[2] && none->s.seed == -1);
+    assert_float_equal(none->s.acc, 91, 1e-12);
+    assert_float_equal(none->s.attacc, 63, 1e-12);
+    assert_float_equal(none->s.attacc_std, 3, 1e-12);
+    assert_true(isnan(none->s.knn) && isnan(none->s.tradeoff));
+    assert_float_equal(midre->s.attacc, 27, 1e-12);
+    assert_float_equal(midre->s.tradeoff, 36, 1e-12); /* (63 - 27) / (91 - 90) */
+    assert_true(isnan(t.rows[0].s.attacc_std) && t.rows[0].s.seed == 3);
+    mi_table_free(&t);
+    free(longer);
+    remove_runs();
+}
+
+/* A seed measured twice counts once, with its newest row; seeds of one side only leave nothing to compare. */
+static void a_seed_counts_once(void **state) {
+    (void)state;
+    char *a = score("quick", "none", 90, 60, 0, ""), *again = score("quick", "none", 92, 50, 0, "");
+    char *b = score("quick", "none", 90, 70, 1, ""), *midre = score("quick", "midre", 80, 20, 0, "");
+    make_run("[run]\nseed = 0\n", &a, 1);
+    make_run("[run]\nseed = 1\n", &b, 1);
+    make_run("[run]\nseed = 0\n", &again, 1);
+    make_run("[run]\nseed = 0\n", &midre, 1);
+    struct mi_table t;
+    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+    assert_float_equal(t.rows[t.n - 1].s.tradeoff, 2.5, 1e-12); /* (50 - 20) / (92 - 80) */
+    assert_int_equal(mi_table_mean(&t), MI_OK);
+    assert_int_equal(t.n, 2);
+    assert_string_equal(t.rows[0].seeds, "0/1, 1/1");
+    assert_float_equal(t.rows[0].s.attacc, 60, 1e-12);
+    assert_true(isnan(t.rows[1].s.tradeoff));
+    mi_table_free(&t);
+    free(a);
+    free(again);
+    free(b);
+    free(midre);
+    remove_runs();
+}
+
 /* Rows measured in another way are nobody's baseline. */
 static void a_baseline_has_the_same_protocol(void **state) {
     (void)state;
@@ -133,6 +199,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(measured_rows_get_their_own_baseline),
         cmocka_unit_test(a_measurement_is_one_row),
+        cmocka_unit_test(seeds_become_a_mean),
+        cmocka_unit_test(a_seed_counts_once),
         cmocka_unit_test(a_cut_name_keeps_what_tells_rows_apart),
         cmocka_unit_test(a_baseline_has_the_same_protocol),
     };

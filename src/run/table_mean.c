@@ -1,0 +1,136 @@
+/* src/run/table_mean.c - one row for the repetitions of a measurement with other seeds.
+ *
+ * Rows belong together when everything a spec sets is equal but the seeds (spec_recipe.c), and so are network, defense,
+ * attack, arithmetic and judge.  A seed counts once, with its newest row. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "table_columns.h"
+
+enum { MOST_SEEDS = 64 };
+
+static bool same(const char *a, const char *b) {
+    return !strcmp(a ? a : "", b ? b : "");
+}
+
+static bool repeats(const struct mi_row *a, const struct mi_row *b) {
+    return !b->published && *b->recipe && same(a->recipe, b->recipe) && same(a->s.model, b->s.model) &&
+           same(a->s.defense, b->s.defense) && same(a->variant, b->variant) && same(a->s.attack, b->s.attack) &&
+           same(a->s.precision, b->s.precision) && same(a->s.judge, b->s.judge) && a->s.quick == b->s.quick;
+}
+
+/* What is told in brackets may differ between seeds, the judge's accuracy in the protocol, the hash of start weights.
+ */
+static void cut_brackets(char *text, const char *other) {
+    char *at = text ? strstr(text, " (") : NULL;
+    if (at && !same(text, other)) *at = '\0';
+}
+
+static double mean_of(const struct mi_column *c, struct mi_row *const *row, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += mi_column_number(c, row[i]);
+    return sum / (double)n;
+}
+
+static double deviation_of(const struct mi_column *c, struct mi_row *const *row, size_t n, double mean) {
+    double square = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = mi_column_number(c, row[i]) - mean;
+        square += d * d;
+    }
+    return sqrt(square / (double)(n - 1));
+}
+
+static void put_real(const struct mi_column *c, struct mi_row *r, double v) {
+    memcpy((char *)r + c->at, &v, sizeof v);
+}
+
+static int by_seeds(const void *a, const void *b) {
+    return strcmp((*(struct mi_row *const *)a)->seeds, (*(struct mi_row *const *)b)->seeds);
+}
+
+static enum mi_status join_seeds(struct mi_row *const *row, size_t n, char **seeds) {
+    *seeds = mi_strdup(row[0]->seeds);
+    for (size_t i = 1; i < n && *seeds; i++) {
+        char *longer = mi_format("%s, %s", *seeds, row[i]->seeds);
+        free(*seeds);
+        *seeds = longer;
+    }
+    return *seeds ? MI_OK : MI_E_NOMEM;
+}
+
+/* Makes the first row the mean of all n. */
+static enum mi_status average(struct mi_row **row, size_t n) {
+    struct mi_row *into = row[0];
+    double mean[64], spread[64];
+    for (int k = 0; mi_columns[k].name; k++) {
+        mean[k] = mi_columns[k].type == MI_COL_REAL ? mean_of(&mi_columns[k], row, n) : NAN;
+        spread[k] = mi_columns[k].spread ? deviation_of(&mi_columns[k], row, n, mean[k]) : NAN;
+    }
+    for (size_t i = 1; i < n; i++)
+        if (row[i]->run > into->run) into->run = row[i]->run;
+    qsort(row, n, sizeof(*row), by_seeds);
+    char *seeds = NULL, *source = mi_format("%zu seeds", n);
+    enum mi_status st = source ? join_seeds(row, n, &seeds) : MI_E_NOMEM;
+    if (st != MI_OK) {
+        free(source);
+        return st;
+    }
+    for (int k = 0; mi_columns[k].name; k++)
+        if (mi_columns[k].type == MI_COL_REAL) put_real(&mi_columns[k], into, mean[k]);
+    for (int k = 0; mi_columns[k].name; k++)
+        if (mi_columns[k].spread) put_real(mi_columns[k].spread, into, spread[k]);
+    free(into->source);
+    free(into->seeds);
+    into->source = source;
+    into->seeds = seeds;
+    into->s.seed = -1;
+    for (size_t i = 0; i < n; i++) {
+        if (row[i] == into) continue;
+        cut_brackets(into->s.init, row[i]->s.init);
+        cut_brackets(into->s.protocol, row[i]->s.protocol);
+    }
+    return MI_OK;
+}
+
+/* The repetitions of row i behind it, each seed once; `gone` marks all that the mean stands for. */
+static size_t gather(struct mi_table *t, size_t i, bool *gone, struct mi_row **row) {
+    size_t n = 0;
+    row[n++] = &t->rows[i];
+    for (size_t j = i + 1; j < t->n && n < MOST_SEEDS; j++) {
+        struct mi_row *other = &t->rows[j];
+        if (gone[j] || !repeats(row[0], other)) continue;
+        gone[j] = true;
+        size_t k = 0;
+        while (k < n && !same(row[k]->seeds, other->seeds)) k++;
+        if (k == n)
+            row[n++] = other;
+        else if (k > 0 && other->run > row[k]->run)
+            row[k] = other;
+    }
+    return n;
+}
+
+enum mi_status mi_table_mean(struct mi_table *t) {
+    bool *gone = mi_calloc(t->n ? t->n : 1, sizeof(*gone));
+    if (!gone) return MI_E_NOMEM;
+    enum mi_status st = MI_OK;
+    for (size_t i = 0; i < t->n && st == MI_OK; i++) {
+        struct mi_row *row[MOST_SEEDS];
+        if (gone[i] || t->rows[i].published || !*t->rows[i].recipe) continue;
+        size_t n = gather(t, i, gone, row);
+        if (n > 1) st = average(row, n);
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        if (gone[i] && st == MI_OK)
+            mi_row_free(&t->rows[i]);
+        else
+            t->rows[kept++] = t->rows[i];
+    }
+    t->n = kept;
+    free(gone);
+    if (st == MI_OK) mi_table_tradeoffs(t);
+    return st;
+}
