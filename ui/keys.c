@@ -47,7 +47,7 @@ static const struct mi_key table[] = {
     {MI_SCR_TABLE, MI_ACT_REVERSE, {'r'}, "r", "reverse the order", "reverse"},
     {MI_SCR_TABLE, MI_ACT_FILTER, {'/'}, "/", "show rows that contain a text", "filter"},
     {MI_SCR_TABLE, MI_ACT_PUBLISHED, {'p'}, "p", "published rows on, off", "published"},
-    {MI_SCR_TABLE, MI_ACT_MEAN, {'m'}, "m", "one row for runs that differ only in their seeds, or each", "mean"},
+    {MI_SCR_TABLE, MI_ACT_MEAN, {'m'}, "m", "runs that differ only in their seeds as one row (3x: of 3)", "mean"},
     {MI_SCR_TABLE, MI_ACT_ENTER, {'\n', '\r', KEY_ENTER}, "Enter", "watch the row's run", "run"},
     {MI_SCR_TABLE, MI_ACT_COPY, {'y'}, "y", "copy the row to the clipboard", NULL},
     {MI_SCR_TABLE, MI_ACT_EXPORT, {'e'}, "e", "save the table (.md .csv .tex .txt)", "export"},

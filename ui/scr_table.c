@@ -66,6 +66,8 @@ static void cell_text(const struct mi_row *r, int column, char *out, size_t size
     double v = number(r, column);
     if (column < 4)
         mi_table_cell(r, columns[column].name, out, size);
+    else if (column == N_COLUMNS - 1 && r->mean_of)
+        snprintf(out, size, "%dx%s", r->mean_of, s->synthetic ? " syn" : "");
     else if (column == N_COLUMNS - 1)
         snprintf(out, size, "%s%s", r->source ? r->source : "", s->synthetic ? " syn" : "");
     else if (column == 6 && s->overpriced)
@@ -250,7 +252,7 @@ static void table_draw(struct mi_ui *ui) {
     if (!t) return;
     mi_putf(&ui->theme, head.y, 1, head.w - 2, MI_INK_TEXT,
             "%d of %zu rows%s   sort: %s%s   filter: %s   ● measured ○ published%s", s->n, t->n,
-            ui->table_mean ? ", means over seeds" : "",
+            ui->table_mean ? ", means" : "",
             s->sort < 0 ? "as it comes" : columns[s->sort].name, s->sort >= 0 && s->descending ? " (falling)" : "",
             s->filter[0] ? s->filter : "(none)", s->no_published ? " (hidden)" : "");
     draw_list(ui, t);

@@ -11,6 +11,7 @@ struct mi_row {
     struct mi_score_view s;  /* strings owned by the table */
     bool published;          /* from assets/published, else measured */
     int run;                 /* measured: run number */
+    int mean_of;             /* rows it is the mean of (mi_table_mean); 0 = a single measurement */
     char *source;            /* "run 0007" or "Tab. B.9" */
     char *public_data;       /* the attacker's data, "" when not told */
     char *variant;           /* the defense's settings that tell rows apart: "0.1,0.4"; "" for the defaults */

@@ -86,6 +86,7 @@ static enum mi_status average(struct mi_row **row, size_t n) {
     into->source = source;
     into->seeds = seeds;
     into->s.seed = -1;
+    into->mean_of = (int)n;
     for (size_t i = 0; i < n; i++) {
         if (row[i] == into) continue;
         cut_brackets(into->s.init, row[i]->s.init);

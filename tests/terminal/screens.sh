@@ -48,7 +48,7 @@ if screen | grep -q synthfaces; then bad "filtered rows are gone" "$(screen)"; e
 keys Right Right Right Right s
 expect "sorting" "sort: Acc"
 keys m
-expect "means over seeds" "means over seeds"
+expect "means over seeds" "rows, means"
 keys 6
 expect "log" "[6 Log]" "kernel note shown once" "level: all"
 keys L

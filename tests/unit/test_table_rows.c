@@ -138,7 +138,7 @@ static void seeds_become_a_mean(void **state) {
     assert_string_equal(none->source, "3 seeds");
     assert_string_equal(none->seeds, "0/0, 1/3, 2/6");
     assert_string_equal(none->s.init, "20 public people");
-    assert_true(none->run == run[2] && none->s.seed == -1);
+    assert_true(none->run == run[2] && none->s.seed == -1 && none->mean_of == 3);
     assert_float_equal(none->s.acc, 91, 1e-12);
     assert_float_equal(none->s.attacc, 63, 1e-12);
     assert_float_equal(none->s.attacc_std, 3, 1e-12);
