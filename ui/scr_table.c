@@ -252,9 +252,9 @@ static void table_draw(struct mi_ui *ui) {
     if (!t) return;
     mi_putf(&ui->theme, head.y, 1, head.w - 2, MI_INK_TEXT,
             "%d of %zu rows%s   sort: %s%s   filter: %s   ● measured ○ published%s", s->n, t->n,
-            ui->table_mean ? ", means" : "",
-            s->sort < 0 ? "as it comes" : columns[s->sort].name, s->sort >= 0 && s->descending ? " (falling)" : "",
-            s->filter[0] ? s->filter : "(none)", s->no_published ? " (hidden)" : "");
+            ui->table_mean ? ", means" : "", s->sort < 0 ? "as it comes" : columns[s->sort].name,
+            s->sort >= 0 && s->descending ? " (falling)" : "", s->filter[0] ? s->filter : "(none)",
+            s->no_published ? " (hidden)" : "");
     draw_list(ui, t);
     draw_scatter(ui, t);
     if (!s->n)
@@ -321,8 +321,10 @@ static void open_run(struct mi_ui *ui) {
     if (!r) return;
     if (r->published)
         mi_ui_say(ui, "a published row (%s): there is no run to watch", r->source ? r->source : "");
-    else if (mi_ui_watch(ui, r->run))
+    else if (mi_ui_watch(ui, r->run)) {
         mi_ui_go(ui, MI_SCR_GALLERY);
+        if (r->mean_of) mi_ui_say(ui, "run %04d, the newest of %d", r->run, r->mean_of);
+    }
 }
 
 static unsigned table_act(struct mi_ui *ui, enum mi_act act) {
@@ -348,6 +350,7 @@ static unsigned table_act(struct mi_ui *ui, enum mi_act act) {
     case MI_ACT_MEAN:
         ui->table_mean = !ui->table_mean;
         mi_ui_table_stale(ui);
+        s->at = s->top = 0, s->stale = true;
         break;
     case MI_ACT_FILTER:
         mi_popup_line(ui, "Filter", "Rows that contain (empty shows all):", s->filter, filter_done);

@@ -16,6 +16,7 @@ struct mi_row {
     char *public_data;       /* the attacker's data, "" when not told */
     char *variant;           /* the defense's settings that tell rows apart: "0.1,0.4"; "" for the defaults */
     char *attack_variant;    /* likewise: "erase" for adaptive = erase */
+    double base_acc, base_attacc; /* of the undefended row its trade-off is taken against; NAN without one */
     char *recipe, *seeds;    /* mi_spec_recipe, "" when the spec is lost; of a mean row all its seeds: "0/0, 1/0" */
 };
 struct mi_table { struct mi_row *rows; size_t n; };
@@ -30,7 +31,8 @@ void mi_table_free(struct mi_table *t);
  * their origin, leaves the newest.  After filters: a row may be asked for by an older run. */
 void mi_table_merge(struct mi_table *t);
 /* One row for measured rows that differ only in their seeds (table_mean.c): means, the sample standard deviation between
- * seeds instead of that between restarts, the trade-off of the means; source "3 seeds", run the newest. */
+ * seeds instead of that between restarts, the trade-off against the mean of each seed's undefended row; source
+ * "3 seeds", run the newest.  A seed counts once, with its newest row. */
 enum mi_status mi_table_mean(struct mi_table *t);
 /* Keeps rows whose field equals one of a comma separated list, in any case; "midre" keeps every variant of midre, "gmi"
  * of gmi.  Fields: attack model defense data source run; unknown field: did-you-mean. */

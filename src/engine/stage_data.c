@@ -2,7 +2,7 @@
  * once and memory-mapped.
  *
  * Packs live in cache/packs and look after themselves, so this stage has no product of its own; its fingerprint, once
- * open, is the dataset's: settings, size and the list of files.  The images stay open until the run ends. */
+ * open, is the dataset's: what the pack holds.  The images stay open until the run ends. */
 #include "engine.h"
 #include "loop_priv.h"
 
@@ -15,7 +15,7 @@ static enum mi_status identity(const struct engine *e, const struct stage *s, st
         mi_hasher_int(h, "min_images", want.min_images);
     }
     mi_hasher_int(h, "seed", (int64_t)e->seed);
-    /* Folders enter by name here; the exact fingerprint, made when the pack is open, covers the files. */
+    /* Folders enter by name here; the exact fingerprint, made when the pack is open, covers the pixels. */
     mi_hasher_values(h, mi_spec_entry(e->spec, MI_KIND_DATA, s->dataset));
     return MI_OK;
 }

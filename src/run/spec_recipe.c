@@ -2,7 +2,8 @@
  *
  * A row of the table names its data, network, defense and attack, not what else a spec sets: epochs, steps, the judge.
  * Those settings as one hash are the recipe, the seeds apart.  The defense is left out, so that an undefended row has
- * the recipe of the defended ones; of the other lists only the row's own entry counts. */
+ * the recipe of the defended ones; of the other lists only the row's own entry counts.  A setting that happened to be
+ * without effect makes another recipe all the same: a trade-off too few is better than a wrong one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,33 +16,30 @@ struct recipe {
     char seeds[128];
 };
 
-static const char *file_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 static void add_seed(struct recipe *r, const char *text) {
     size_t used = strlen(r->seeds);
     snprintf(r->seeds + used, sizeof r->seeds - used, "%s%s", used ? "/" : "", text);
 }
 
-/* All settings of a section or entry but what other machines, folders and names change. */
+/* All settings of a section or entry that change results.  Folders and files enter by their path: other photographs are
+ * another measurement, and the spec does not know what is in them. */
 static void add(struct recipe *r, const char *what, const struct mi_values *v, const char *list) {
     mi_hasher_text(r->h, "part", what);
     for (const struct mi_setting *s = mi_values_settings(v); s && s->name; s++) {
         const char *text = mi_values_text(v, s->name);
-        if (s->cosmetic || !strcmp(s->name, list)) continue;
+        if ((s->cosmetic && s->type != MI_PATH) || !strcmp(s->name, list)) continue;
         if (s->later && !strcmp(text, s->def)) continue;
         if (!strcmp(s->name, "seed"))
             add_seed(r, text);
         else
-            mi_hasher_text(r->h, s->name, s->type == MI_PATH ? file_of(text) : text);
+            mi_hasher_text(r->h, s->name, text);
     }
 }
 
 static void add_run(struct recipe *r, const struct mi_values *v) {
     add_seed(r, mi_values_text(v, "seed"));
     mi_hasher_text(r->h, "minutes", mi_values_text(v, "minutes"));
+    mi_hasher_text(r->h, "deterministic", mi_values_text(v, "deterministic"));
 }
 
 enum mi_status mi_spec_recipe(const struct mi_spec *spec, const char *model, const char *attack, char **recipe,

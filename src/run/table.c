@@ -43,14 +43,15 @@ struct mi_row *mi_table_add(struct mi_table *t) {
     s->acc = s->attacc = s->attacc_std = s->top5 = s->top5_std = s->knn = s->tradeoff = NAN;
     s->judge_acc = s->target_judged = s->fid = s->delta_eval = s->delta_face = s->queries = NAN;
     s->seed = -1;
+    r->base_acc = r->base_attacc = NAN;
     return r;
 }
 
 void mi_row_free(struct mi_row *r) {
     struct mi_score_view *s = &r->s;
-    char *owned[] = {s->cell,      s->model,       s->defense,  s->attack,        s->data, s->judge,
-                     s->precision, s->device,      s->protocol, s->init,          s->note, s->fid_features,
-                     r->source,    r->public_data, r->variant,  r->attack_variant};
+    char *owned[] = {s->cell,      s->model,       s->defense,  s->attack,         s->data,   s->judge,
+                     s->precision, s->device,      s->protocol, s->init,           s->note,   s->fid_features,
+                     r->source,    r->public_data, r->variant,  r->attack_variant, r->recipe, r->seeds};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
 }
 
@@ -143,7 +144,8 @@ static const struct mi_row *baseline_of(const struct mi_table *t, const struct m
     for (size_t i = 0; i < t->n; i++) {
         const struct mi_row *b = &t->rows[i];
         if (b->published || !same(b->s.defense, MI_NO_DEFENSE)) continue;
-        if (!same(b->recipe, r->recipe) || !same(b->seeds, r->seeds) || !same(b->s.model, r->s.model) ||
+        if (*b->recipe ? !same(b->recipe, r->recipe) : b->run != r->run) continue; /* a lost spec says nothing */
+        if (!same(b->seeds, r->seeds) || !same(b->s.precision, r->s.precision) || !same(b->s.model, r->s.model) ||
             !same(b->s.data, r->s.data) || !same(b->s.attack, r->s.attack) || !same(b->s.judge, r->s.judge) ||
             !same(b->s.init, r->s.init) || !same(b->s.protocol, r->s.protocol) || b->s.resolution != r->s.resolution ||
             b->s.quick != r->s.quick || b->s.seed != r->s.seed || b->s.identities != r->s.identities)
@@ -154,13 +156,14 @@ static const struct mi_row *baseline_of(const struct mi_table *t, const struct m
     return best;
 }
 
-void mi_table_tradeoffs(struct mi_table *t) {
+static void fill_tradeoffs(struct mi_table *t) {
     for (size_t i = 0; i < t->n; i++) {
         struct mi_row *r = &t->rows[i];
         if (r->published || same(r->s.defense, MI_NO_DEFENSE)) continue;
         const struct mi_row *b = baseline_of(t, r);
-        r->s.tradeoff = NAN, r->s.overpriced = false;
-        if (b) r->s.tradeoff = mi_tradeoff(b->s.acc, b->s.attacc, r->s.acc, r->s.attacc, &r->s.overpriced);
+        if (!b) continue;
+        r->base_acc = b->s.acc, r->base_attacc = b->s.attacc;
+        r->s.tradeoff = mi_tradeoff(b->s.acc, b->s.attacc, r->s.acc, r->s.attacc, &r->s.overpriced);
     }
 }
 
@@ -241,7 +244,7 @@ enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws,
     enum mi_status st = ws ? mi_run_list(ws, &numbers, &n) : MI_OK;
     for (size_t i = 0; i < n && st == MI_OK; i++) st = add_run(t, ws, numbers[i]);
     free(numbers);
-    if (st == MI_OK) mi_table_tradeoffs(t);
+    if (st == MI_OK) fill_tradeoffs(t);
     if (st == MI_OK && with_published) st = mi_published_append(t);
     if (st == MI_OK) st = mi_rows_sort(t->rows, t->n, &(struct mi_row_order){.compare = compare_default});
     if (st == MI_OK && t->n > 0) st = measured_groups_first(t);
@@ -254,6 +257,7 @@ enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws,
 
 static bool same_measurement(const struct mi_row *a, const struct mi_row *b) {
     if (a->published || b->published || a->s.attacc != b->s.attacc || a->s.quick != b->s.quick) return false;
+    if (!*a->recipe || !same(a->recipe, b->recipe)) return false; /* 0 % can be had in many ways */
     for (const struct mi_column *c = mi_columns; c->name; c++)
         if (!c->origin && !mi_column_equal(c, a, b)) return false;
     return true;

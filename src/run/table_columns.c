@@ -75,6 +75,12 @@ const struct mi_column *mi_column_find(const char *name) {
     return NULL;
 }
 
+bool mi_column_is_spread(const struct mi_column *c) {
+    for (const struct mi_column *m = mi_columns; m->name; m++)
+        if (m->spread == c) return true;
+    return false;
+}
+
 static const char *text_at(const struct mi_column *c, const struct mi_row *r) {
     const char *t;
     memcpy(&t, (const char *)r + c->at, sizeof t);

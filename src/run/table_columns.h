@@ -27,9 +27,8 @@ double mi_column_number(const struct mi_column *c, const struct mi_row *r);
 bool mi_column_equal(const struct mi_column *c, const struct mi_row *a, const struct mi_row *b); /* to the last digit */
 void mi_column_text(const struct mi_column *c, const struct mi_row *r, const char *plus_minus, char *out, size_t size);
 
-void mi_row_free(struct mi_row *r); /* what it owns */
-/* Trade-offs of all measured rows anew, from the rows that are there. */
-void mi_table_tradeoffs(struct mi_table *t);
+void mi_row_free(struct mi_row *r);                     /* what it owns */
+bool mi_column_is_spread(const struct mi_column *c);    /* of another column */
 
 struct mi_row_order {
     int (*compare)(const struct mi_row *a, const struct mi_row *b, const struct mi_row_order *o);

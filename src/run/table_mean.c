@@ -8,8 +8,6 @@
 
 #include "table_columns.h"
 
-enum { MOST_SEEDS = 64 };
-
 static bool same(const char *a, const char *b) {
     return !strcmp(a ? a : "", b ? b : "");
 }
@@ -47,7 +45,8 @@ static void put_real(const struct mi_column *c, struct mi_row *r, double v) {
 }
 
 static int by_seeds(const void *a, const void *b) {
-    return strcmp((*(struct mi_row *const *)a)->seeds, (*(struct mi_row *const *)b)->seeds);
+    const struct mi_row *x = *(struct mi_row *const *)a, *y = *(struct mi_row *const *)b;
+    return x->s.seed != y->s.seed ? (x->s.seed > y->s.seed) - (x->s.seed < y->s.seed) : strcmp(x->seeds, y->seeds);
 }
 
 static enum mi_status join_seeds(struct mi_row *const *row, size_t n, char **seeds) {
@@ -60,16 +59,14 @@ static enum mi_status join_seeds(struct mi_row *const *row, size_t n, char **see
     return *seeds ? MI_OK : MI_E_NOMEM;
 }
 
-/* Makes the first row the mean of all n. */
-static enum mi_status average(struct mi_row **row, size_t n) {
-    struct mi_row *into = row[0];
-    double mean[64], spread[64];
-    for (int k = 0; mi_columns[k].name; k++) {
-        mean[k] = mi_columns[k].type == MI_COL_REAL ? mean_of(&mi_columns[k], row, n) : NAN;
-        spread[k] = mi_columns[k].spread ? deviation_of(&mi_columns[k], row, n, mean[k]) : NAN;
-    }
-    for (size_t i = 1; i < n; i++)
+static enum mi_status name_mean(struct mi_row *into, struct mi_row **row, size_t n) {
+    for (size_t i = 1; i < n; i++) {
+        cut_brackets(into->s.init, row[i]->s.init);
+        cut_brackets(into->s.protocol, row[i]->s.protocol);
+        cut_brackets(into->s.device, row[i]->s.device);
+        if (into->s.device && !same(into->s.device, row[i]->s.device)) strcpy(into->s.device, "");
         if (row[i]->run > into->run) into->run = row[i]->run;
+    }
     qsort(row, n, sizeof(*row), by_seeds);
     char *seeds = NULL, *source = mi_format("%zu seeds", n);
     enum mi_status st = source ? join_seeds(row, n, &seeds) : MI_E_NOMEM;
@@ -77,29 +74,36 @@ static enum mi_status average(struct mi_row **row, size_t n) {
         free(source);
         return st;
     }
-    for (int k = 0; mi_columns[k].name; k++)
-        if (mi_columns[k].type == MI_COL_REAL) put_real(&mi_columns[k], into, mean[k]);
-    for (int k = 0; mi_columns[k].name; k++)
-        if (mi_columns[k].spread) put_real(mi_columns[k].spread, into, spread[k]);
     free(into->source);
     free(into->seeds);
     into->source = source;
     into->seeds = seeds;
     into->s.seed = -1;
     into->mean_of = (int)n;
-    for (size_t i = 0; i < n; i++) {
-        if (row[i] == into) continue;
-        cut_brackets(into->s.init, row[i]->s.init);
-        cut_brackets(into->s.protocol, row[i]->s.protocol);
-    }
     return MI_OK;
+}
+
+/* Makes the first row the mean of all n. */
+static enum mi_status average(struct mi_row **row, size_t n) {
+    struct mi_row *into = row[0];
+    double base_acc = 0, base_attacc = 0;
+    for (size_t i = 0; i < n; i++) base_acc += row[i]->base_acc, base_attacc += row[i]->base_attacc;
+    for (const struct mi_column *c = mi_columns; c->name; c++) {
+        if (c->type != MI_COL_REAL || mi_column_is_spread(c)) continue;
+        double mean = mean_of(c, row, n);
+        if (c->spread) put_real(c->spread, into, deviation_of(c, row, n, mean));
+        put_real(c, into, mean);
+    }
+    into->base_acc = base_acc / (double)n, into->base_attacc = base_attacc / (double)n;
+    into->s.tradeoff = mi_tradeoff(into->base_acc, into->base_attacc, into->s.acc, into->s.attacc, &into->s.overpriced);
+    return name_mean(into, row, n);
 }
 
 /* The repetitions of row i behind it, each seed once; `gone` marks all that the mean stands for. */
 static size_t gather(struct mi_table *t, size_t i, bool *gone, struct mi_row **row) {
     size_t n = 0;
     row[n++] = &t->rows[i];
-    for (size_t j = i + 1; j < t->n && n < MOST_SEEDS; j++) {
+    for (size_t j = i + 1; j < t->n; j++) {
         struct mi_row *other = &t->rows[j];
         if (gone[j] || !repeats(row[0], other)) continue;
         gone[j] = true;
@@ -114,24 +118,23 @@ static size_t gather(struct mi_table *t, size_t i, bool *gone, struct mi_row **r
 }
 
 enum mi_status mi_table_mean(struct mi_table *t) {
-    bool *gone = mi_calloc(t->n ? t->n : 1, sizeof(*gone));
-    if (!gone) return MI_E_NOMEM;
-    enum mi_status st = MI_OK;
+    size_t all = t->n ? t->n : 1, kept = 0;
+    bool *gone = mi_calloc(all, sizeof(*gone));
+    struct mi_row **row = mi_calloc(all, sizeof(struct mi_row *));
+    enum mi_status st = gone && row ? MI_OK : MI_E_NOMEM;
     for (size_t i = 0; i < t->n && st == MI_OK; i++) {
-        struct mi_row *row[MOST_SEEDS];
         if (gone[i] || t->rows[i].published || !*t->rows[i].recipe) continue;
         size_t n = gather(t, i, gone, row);
         if (n > 1) st = average(row, n);
     }
-    size_t kept = 0;
     for (size_t i = 0; i < t->n; i++) {
-        if (gone[i] && st == MI_OK)
+        if (st == MI_OK && gone[i])
             mi_row_free(&t->rows[i]);
         else
             t->rows[kept++] = t->rows[i];
     }
     t->n = kept;
     free(gone);
-    if (st == MI_OK) mi_table_tradeoffs(t);
+    free(row);
     return st;
 }

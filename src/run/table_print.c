@@ -164,15 +164,20 @@ static void left_out_note(const char *names, int width, FILE *out) {
 }
 
 static void text_notes(const struct mi_table *t, const struct layout *l, const char *left_out, int width, FILE *out) {
-    bool synthetic = false, published = false, op = false;
+    bool synthetic = false, published = false, op = false, mean = false;
     for (size_t i = 0; i < t->n; i++) {
         synthetic |= t->rows[i].s.synthetic;
         published |= t->rows[i].published;
         op |= t->rows[i].s.overpriced;
+        mean |= t->rows[i].mean_of > 0;
     }
     fprintf(out, "\n%s: attack accuracy lost per point of accuracy given up (against no defense).\n",
             l->utf8 ? "Δ" : "Delta");
     if (op) fputs("OP: accuracy did not fall, so there is no ratio.\n", out);
+    if (mean)
+        fprintf(out,
+                "seeds: a mean; its %s is the spread between seeds, that of other rows the one between restarts.\n",
+                plus_minus(l));
     if (synthetic) fputs("synthetic: rendered faces, not photographs of people.\n", out);
     if (published) fputs("Tab.: numbers printed in the paper; run: measured here.\n", out);
     if (*left_out) left_out_note(left_out, width, out);
@@ -245,14 +250,6 @@ static void put_latex(FILE *out, const char *s) {
 /* ---- Markdown, CSV, LaTeX -------------------------------------------------------------------------------------------
  */
 
-/* Spreads stand beside their mean except in CSV, where every number has its own column. */
-static bool is_spread(const struct mi_column *c) {
-    for (const struct mi_column *m = mi_columns; m->name; m++) {
-        if (m->spread == c) return true;
-    }
-    return false;
-}
-
 static void print_csv(const struct mi_table *t, FILE *out) {
     for (const struct mi_column *c = mi_columns; c->name; c++)
         fprintf(out, "%s%s", c == mi_columns ? "" : ",", c->name);
@@ -269,9 +266,9 @@ static void print_csv(const struct mi_table *t, FILE *out) {
 }
 
 static void print_markdown(const struct mi_table *t, FILE *out) {
-    bool show[MAX_COLUMNS];
+    bool show[MAX_COLUMNS]; /* a spread stands beside its mean; only in CSV it has a column of its own */
     for (int i = 0; mi_columns[i].name; i++)
-        show[i] = !is_spread(&mi_columns[i]) && (mi_columns[i].weight == 0 || has_value(t, &mi_columns[i]));
+        show[i] = !mi_column_is_spread(&mi_columns[i]) && (mi_columns[i].weight == 0 || has_value(t, &mi_columns[i]));
     fputc('|', out);
     for (int i = 0; mi_columns[i].name; i++) {
         if (!show[i]) continue;

@@ -96,7 +96,19 @@ static void what_a_defense_leaves_begins_with_them(void **state) {
     }
 }
 
+static void less_than_half_is_a_warning(void **state) {
+    (void)state;
+    char text[128];
+    struct mi_started some = {.used = 3, .all = 7, .missed = "a.weight"}, half = {4, 7, "b.weight"},
+                      whole = {7, 7, NULL};
+    assert_string_equal(mi_started_text(&some, "FILE", text, sizeof text), "warn");
+    assert_non_null(strstr(text, "3 of 7 tensors start from FILE; the others (a.weight first)"));
+    assert_string_equal(mi_started_text(&half, "FILE", text, sizeof text), "info");
+    assert_string_equal(mi_started_text(&whole, "FILE", text, sizeof text), "info");
+    assert_string_equal(text, "all 7 tensors but the head's start from FILE");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(what_a_defense_leaves_begins_with_them)};
+    const struct CMUnitTest tests[] = {TEST(what_a_defense_leaves_begins_with_them), TEST(less_than_half_is_a_warning)};
     return cmocka_run_group_tests_name("start", tests, start, no_leaks);
 }

@@ -151,7 +151,8 @@ static void seeds_become_a_mean(void **state) {
     remove_runs();
 }
 
-/* A seed measured twice counts once, with its newest row; seeds of one side only leave nothing to compare. */
+/* A seed measured twice counts once, with its newest row.  A mean is compared with the undefended rows of its own
+ * seeds, shown or not. */
 static void a_seed_counts_once(void **state) {
     (void)state;
     char *a = score("quick", "none", 90, 60, 0, ""), *again = score("quick", "none", 92, 50, 0, "");
@@ -167,13 +168,69 @@ static void a_seed_counts_once(void **state) {
     assert_int_equal(t.n, 2);
     assert_string_equal(t.rows[0].seeds, "0/1, 1/1");
     assert_float_equal(t.rows[0].s.attacc, 60, 1e-12);
-    assert_true(isnan(t.rows[1].s.tradeoff));
+    assert_float_equal(t.rows[1].s.tradeoff, 2.5, 1e-12);
     mi_table_free(&t);
+    char *other = score("quick", "midre", 70, 10, 1, "");
+    make_run("[run]\nseed = 1\n", &other, 1);
+    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+    assert_int_equal(mi_table_filter(&t, "defense", "midre"), MI_OK);
+    assert_int_equal(mi_table_mean(&t), MI_OK);
+    assert_int_equal(t.n, 1);
+    assert_float_equal(t.rows[0].s.tradeoff, (60. - 15) / (91 - 75), 1e-12); /* (50 + 70) / 2, (92 + 90) / 2 */
+    mi_table_free(&t);
+    free(other);
     free(a);
     free(again);
     free(b);
     free(midre);
     remove_runs();
+}
+
+/* Numbers may agree where measurements do not: an attack that fails gets 0 % however long it runs. */
+static void equal_numbers_are_not_one_measurement(void **state) {
+    (void)state;
+    char *line = score("quick", "none", 90, 0, 0, "");
+    make_run("[attack.gmi]\niterations = 2000\n", &line, 1);
+    make_run("[attack.gmi]\niterations = 3000\n", &line, 1);
+    make_run("[data]\nname = folder\n[data.folder]\nroot = /a/photos\n", &line, 1);
+    make_run("[data]\nname = folder\n[data.folder]\nroot = /b/photos\n", &line, 1);
+    int lost = make_run("[run]\n", &line, 1), lost_too = make_run("[run]\n", &line, 1);
+    char *one = mi_run_file(&ws, lost, "spec.ini"), *two = mi_run_file(&ws, lost_too, "spec.ini");
+    assert_int_equal(unlink(one), 0);
+    assert_int_equal(mi_write_file(two, "?", 1), MI_OK);
+    struct mi_table t;
+    assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+    mi_table_merge(&t);
+    assert_int_equal(t.n, 6);
+    assert_int_equal(mi_table_mean(&t), MI_OK);
+    assert_int_equal(t.n, 6);
+    mi_table_free(&t);
+    free(line);
+    free(one);
+    free(two);
+    remove_runs();
+}
+
+/* A row without its spec is compared within its run alone. */
+static void a_lost_spec_compares_within_the_run(void **state) {
+    (void)state;
+    char *lines[] = {score("quick", "none", 90, 60, 0, ""), score("quick", "midre", 80, 20, 0, "")};
+    for (int apart = 0; apart < 2; apart++) {
+        int run[2] = {make_run("[run]\n", lines, apart ? 1 : 2), apart ? make_run("[run]\n", lines + 1, 1) : 0};
+        for (int k = 0; k <= apart; k++) {
+            char *path = mi_run_file(&ws, run[k], "spec.ini");
+            assert_int_equal(unlink(path), 0);
+            free(path);
+        }
+        struct mi_table t;
+        assert_int_equal(mi_table_build(&t, &ws, false), MI_OK);
+        assert_int_equal(t.n, 2);
+        assert_true(isnan(t.rows[1].s.tradeoff) == (apart == 1));
+        mi_table_free(&t);
+        remove_runs();
+    }
+    free(lines[0]);
+    free(lines[1]);
 }
 
 /* Rows measured in another way are nobody's baseline. */
@@ -199,6 +256,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(measured_rows_get_their_own_baseline),
         cmocka_unit_test(a_measurement_is_one_row),
+        cmocka_unit_test(equal_numbers_are_not_one_measurement),
+        cmocka_unit_test(a_lost_spec_compares_within_the_run),
         cmocka_unit_test(seeds_become_a_mean),
         cmocka_unit_test(a_seed_counts_once),
         cmocka_unit_test(a_cut_name_keeps_what_tells_rows_apart),
