@@ -30,8 +30,8 @@ void mi_table_free(struct mi_table *t);
 /* Runs find finished products in the cache: of rows that are the same measurement, to the last digit of everything but
  * their origin, leaves the newest.  After filters: a row may be asked for by an older run. */
 void mi_table_merge(struct mi_table *t);
-/* One row for measured rows that differ only in their seeds (table_mean.c): means, the sample standard deviation between
- * seeds instead of that between restarts, the trade-off against the mean of each seed's undefended row; source
+/* One row for measured rows that differ only in their seeds (table_mean.c): means, the sample standard deviation
+ * between seeds instead of that between restarts, the trade-off against the mean of each seed's undefended row; source
  * "3 seeds", run the newest.  A seed counts once, with its newest row. */
 enum mi_status mi_table_mean(struct mi_table *t);
 /* Keeps rows whose field equals one of a comma separated list, in any case; "midre" keeps every variant of midre, "gmi"

@@ -48,7 +48,7 @@ const struct mi_column mi_columns[] = {
     {"judge",       WHERE("Judge"),     MI_COL_TEXT, S(judge), .weight = 8},
     {"judge_acc",   WHERE("Judge acc"), MI_COL_REAL, S(judge_acc), .digits = 2, .weight = 15},
     {"target_acc_by_judge", WHERE("Target sees itself"), MI_COL_REAL, S(target_judged), .digits = 2, .weight = -1},
-    {"init",        WHERE("Init"),      MI_COL_TEXT, S(init), .weight = -1},
+    {"init",        WHERE("Init"),      MI_COL_TEXT, S(init), .weight = 3, .varied = true},
     {"protocol",    WHERE("Protocol"),  MI_COL_TEXT, S(protocol), .weight = -1},
     {"public_data", WHERE("Public"),    MI_COL_TEXT, R(public_data), .weight = -1},
     {"synthetic",   WHERE("Synthetic"), MI_COL_FLAG, S(synthetic), .weight = -1},

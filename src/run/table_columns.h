@@ -17,6 +17,7 @@ struct mi_column {
     int digits;                     /* MI_COL_REAL: digits after the point */
     int weight;                     /* text: 0 always shown, larger leaves first, -1 never (CSV and Markdown only) */
     const struct mi_column *spread; /* text: "mean ±spread" in one column */
+    bool varied;                    /* text: shown only where rows differ in it */
     bool origin;                    /* not of the measurement: where it is from and what it is compared with */
 };
 extern const struct mi_column mi_columns[]; /* ends with name NULL */

@@ -32,6 +32,17 @@ static bool has_value(const struct mi_table *t, const struct mi_column *c) {
     return false;
 }
 
+/* Whether measured rows differ in it. */
+static bool varies(const struct mi_table *t, const struct mi_column *c) {
+    const struct mi_row *first = NULL;
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->rows[i].published) continue;
+        if (first && !mi_column_equal(c, first, &t->rows[i])) return true;
+        if (!first) first = &t->rows[i];
+    }
+    return false;
+}
+
 /* ---- text ---------------------------------------------------------------------------------------------------------
  */
 
@@ -78,19 +89,9 @@ static void widen(const struct mi_table *t, int width, struct layout *l) {
     }
 }
 
-/* Chooses what fits; `left_out` receives the headings that do not. */
-static void lay_out(const struct mi_table *t, int width, struct layout *l, char *left_out, size_t size) {
-    for (int i = 0; mi_columns[i].name; i++) {
-        bool shown = mi_columns[i].weight >= 0 && (mi_columns[i].weight == 0 || has_value(t, &mi_columns[i]));
-        l->width[i] = shown ? column_width(t, l, &mi_columns[i]) : 0;
-    }
-    left_out[0] = '\0';
-    if (width > 0 && total_width(l) > width) {
-        for (int i = 0; mi_columns[i].name; i++) {
-            if (mi_columns[i].type == MI_COL_TEXT && l->width[i] > SHORT) l->width[i] = SHORT;
-        }
-    }
-    while (width > 0 && total_width(l) > width) {
+/* Takes the least important columns out until the rest fits. */
+static void drop(int width, struct layout *l) {
+    while (total_width(l) > width) {
         int worst = -1;
         for (int i = 0; mi_columns[i].name; i++) {
             if (l->width[i] && mi_columns[i].weight > (worst < 0 ? 0 : mi_columns[worst].weight)) worst = i;
@@ -99,12 +100,44 @@ static void lay_out(const struct mi_table *t, int width, struct layout *l, char 
             l->gap = 1;
             continue;
         }
-        if (worst < 0) break;
+        if (worst < 0) return;
         l->width[worst] = 0;
-        size_t used = strlen(left_out);
-        snprintf(left_out + used, size - used, "%s%s", used ? ", " : "", mi_columns[worst].name);
     }
-    if (width > 0) widen(t, width, l);
+}
+
+/* Brings back what a wide column had pushed out and fits beside the rest, dear ones first. */
+static void bring_back(int width, struct layout *l, const int *wanted) {
+    for (int weight = 1; weight <= DEAR; weight++) {
+        for (int i = 0; mi_columns[i].name; i++) {
+            if (l->width[i] || !wanted[i] || mi_columns[i].weight != weight) continue;
+            l->width[i] = wanted[i];
+            if (total_width(l) > width) l->width[i] = 0;
+        }
+    }
+}
+
+/* Chooses what fits; `left_out` receives the headings that do not. */
+static void lay_out(const struct mi_table *t, int width, struct layout *l, char *left_out, size_t size) {
+    int wanted[MAX_COLUMNS];
+    for (int i = 0; mi_columns[i].name; i++) {
+        const struct mi_column *c = &mi_columns[i];
+        bool shown = c->weight == 0 || (c->weight > 0 && (c->varied ? varies(t, c) : has_value(t, c)));
+        l->width[i] = shown ? column_width(t, l, c) : 0;
+    }
+    left_out[0] = '\0';
+    if (width <= 0) return;
+    bool cut = total_width(l) > width;
+    for (int i = 0; mi_columns[i].name; i++) {
+        if (cut && mi_columns[i].type == MI_COL_TEXT && l->width[i] > SHORT) l->width[i] = SHORT;
+        wanted[i] = l->width[i];
+    }
+    drop(width, l);
+    bring_back(width, l, wanted);
+    widen(t, width, l);
+    size_t used = 0;
+    for (int i = 0; mi_columns[i].name && used < size; i++)
+        if (wanted[i] && !l->width[i])
+            used += (size_t)snprintf(left_out + used, size - used, "%s%s", used ? ", " : "", mi_columns[i].name);
 }
 
 /* Cuts UTF-8 text to `width` columns, the last one showing that something is missing. */
