@@ -187,6 +187,9 @@ enum mi_status score_publish(struct engine *e, struct stage *s, struct mi_ctx *c
     json_t *target = facts_of(e, s->target), *attack = facts_of(e, s->attack);
     const json_t *init = json_object_get(target, "init");
     if (init) json_object_set(ev, "init", (json_t *)init);
+    /* Where it was attacked, which for a product of the cache may have been another machine than this one. */
+    json_t *device = json_object_get(json_object_get(attack, "volatile"), "device");
+    if (json_is_string(device)) json_object_set(ev, "device", device);
     add_note(e, s, ev, target, score);
     set_real(ev, "queries", real_of(attack, "queries"));
     json_decref(target);

@@ -37,6 +37,15 @@ check "again: nothing is made twice" [ "$(count '"kind":"target","state":"done"'
 check "again: the same rows and verdicts" [ "$(rows "$run")" = "$before" ]
 check "again: curves are shown again" [ "$(count '"t":"scalars"')" -ge $((curves + curves / 2)) ]
 
+# A row says where it was attacked, not who found it in the cache.
+mkdir -p "$ws/runs/0006"
+sed 's/^threads = 2$/threads = 7/' "$run/spec.ini" >"$ws/runs/0006/spec.ini"
+"$ENGINE_BIN" run "$ws/runs/0006" >>"$TEST_TMP/run_small.log" 2>&1
+device() { grep "\"t\":\"$1\"" "$2" | head -n 1 | sed 's/.*"device":"\([^"]*\)".*/\1/'; }
+check "another run of it computes with other threads" [ "$(device run "$ws/runs/0006/journal.jsonl")" != "$(device run "$journal")" ]
+check "and its rows name those of the first" [ "$(device score "$ws/runs/0006/journal.jsonl")" = "$(device run "$journal")" ]
+check "so they are the same measurement" [ "$("$MIDRE_BIN" --workspace "$ws" table -f csv | grep -c '^synthfaces')" = 2 ]
+
 # What a score needs is asked for before anything runs.
 mkdir -p "$ws/runs/0005"
 { cat "$run/spec.ini"; printf '[score]\nfid = inception\n'; } >"$ws/runs/0005/spec.ini"
