@@ -45,6 +45,7 @@ device() { grep "\"t\":\"$1\"" "$2" | head -n 1 | sed 's/.*"device":"\([^"]*\)".
 check "another run of it computes with other threads" [ "$(device run "$ws/runs/0006/journal.jsonl")" != "$(device run "$journal")" ]
 check "and its rows name those of the first" [ "$(device score "$ws/runs/0006/journal.jsonl")" = "$(device run "$journal")" ]
 check "so they are the same measurement" [ "$("$MIDRE_BIN" --workspace "$ws" table -f csv | grep -c '^synthfaces')" = 2 ]
+check "shown again if all are asked for" [ "$("$MIDRE_BIN" --workspace "$ws" table --all -f csv | grep -c '^synthfaces')" = 4 ]
 
 # What a score needs is asked for before anything runs.
 mkdir -p "$ws/runs/0005"
