@@ -222,7 +222,7 @@ const struct mi_table *mi_ui_table(struct mi_ui *ui) {
     mi_table_free(&ui->table);
     memset(&ui->table, 0, sizeof ui->table);
     if (mi_table_build(&ui->table, ui->ws, true) != MI_OK) mi_ui_say_error(ui);
-    mi_table_merge(&ui->table);
+    mi_table_merge(&ui->table); /* before the screen's filter, which finds a run that only repeated by its newest */
     if (ui->table_mean && mi_table_mean(&ui->table) != MI_OK) mi_ui_say_error(ui);
     ui->table_ready = true;
     ui->table_scores = scores;

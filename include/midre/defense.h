@@ -81,8 +81,7 @@ const struct mi_defense_desc *mi_defense_find(const char *name);
 
 struct mi_defense { const struct mi_defense_desc *desc; const struct mi_values *values; void *state; };
 
-/* An ordered list made from "midre:fill=zero+nls"; names: "midre+nls".  Unknown names: did-you-mean; what does not
- * compose: the reason. */
+/* An ordered list made from "midre:fill=zero+nls"; names: "midre+nls".  MI_E_INPUT: did-you-mean, or why it clashes. */
 struct mi_defenses { struct mi_defense item[MI_MAX_DEFENSES]; int n; char names[128]; };
 enum mi_status mi_defenses_open(struct mi_defenses *ds, const char *composition, const struct mi_spec *spec);
 void mi_defenses_close(struct mi_defenses *ds);

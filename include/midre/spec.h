@@ -69,8 +69,7 @@ char **mi_composition_distinct(const char *list, size_t *n);
 /* A composition's settings as the table shows them, "0.1,0.8,fill=zero".  Caller frees; NULL with a message on no
  * memory or when the spec has no such defense. */
 char *mi_composition_variant(const struct mi_spec *spec, const char *composition);
-/* Likewise of an attack, "erase"; "" when nothing that is to be told differs from its
- * default. */
+/* Likewise of an attack, "erase"; "" when nothing that is to be told differs from its default. */
 char *mi_attack_variant(const struct mi_spec *spec, const char *attack);
 /* Whether a composition has the defense `name`, with whatever settings. */
 bool mi_composition_has(const char *composition, const char *name);

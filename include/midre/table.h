@@ -22,13 +22,13 @@ struct mi_row {
 struct mi_table { struct mi_row *rows; size_t n; };
 
 /* All measured rows of the workspace's runs (newest first for equal cells) and, if wanted, the published rows.
- * The trade-off of a measured row uses the undefended row that differs in nothing but the defense, seeds included: the
- * one of its own run when there is one, else the newest.  Runs whose journal cannot be
- * read are left out.  ws NULL: published rows only. */
+ * The trade-off of a measured row uses the undefended row of equal recipe and seeds (mi_spec_recipe; on which machine
+ * is not asked): the one of its own run when there is one, else the newest.  Runs whose journal cannot be read are left
+ * out.  ws NULL: published rows only. */
 enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws, bool with_published);
 void mi_table_free(struct mi_table *t);
 /* Runs find finished products in the cache: of rows that are the same measurement, to the last digit of everything but
- * their origin, leaves the newest.  After filters: a row may be asked for by an older run. */
+ * their origin, leaves the newest.  After mi_table_filter, for a row may be asked for by an older run. */
 void mi_table_merge(struct mi_table *t);
 /* One row for measured rows that differ only in their seeds (table_mean.c): means, the sample standard deviation
  * between seeds instead of that between restarts, the trade-off against the mean of each seed's undefended row; source

@@ -134,21 +134,20 @@ static enum mi_status add_run(struct mi_table *t, const struct mi_workspace *ws,
 
 /* ---- trade-off --------------------------------------------------------------------------------------------------- */
 
-static bool same(const char *a, const char *b) {
-    return !strcmp(a ? a : "", b ? b : "");
-}
-
 /* The undefended row `r` is compared with, or NULL. */
 static const struct mi_row *baseline_of(const struct mi_table *t, const struct mi_row *r) {
     const struct mi_row *best = NULL;
     for (size_t i = 0; i < t->n; i++) {
         const struct mi_row *b = &t->rows[i];
-        if (b->published || !same(b->s.defense, MI_NO_DEFENSE)) continue;
-        if (*b->recipe ? !same(b->recipe, r->recipe) : b->run != r->run) continue; /* a lost spec says nothing */
-        if (!same(b->seeds, r->seeds) || !same(b->s.precision, r->s.precision) || !same(b->s.model, r->s.model) ||
-            !same(b->s.data, r->s.data) || !same(b->s.attack, r->s.attack) || !same(b->s.judge, r->s.judge) ||
-            !same(b->s.init, r->s.init) || !same(b->s.protocol, r->s.protocol) || b->s.resolution != r->s.resolution ||
-            b->s.quick != r->s.quick || b->s.seed != r->s.seed || b->s.identities != r->s.identities)
+        if (b->published || !mi_same_text(b->s.defense, MI_NO_DEFENSE)) continue;
+        if (*b->recipe ? !mi_same_text(b->recipe, r->recipe) : b->run != r->run)
+            continue; /* a lost spec says nothing */
+        if (!mi_same_text(b->seeds, r->seeds) || !mi_same_text(b->s.precision, r->s.precision) ||
+            !mi_same_text(b->s.model, r->s.model) || !mi_same_text(b->s.data, r->s.data) ||
+            !mi_same_text(b->s.attack, r->s.attack) || !mi_same_text(b->s.judge, r->s.judge) ||
+            !mi_same_text(b->s.init, r->s.init) || !mi_same_text(b->s.protocol, r->s.protocol) ||
+            b->s.resolution != r->s.resolution || b->s.quick != r->s.quick || b->s.seed != r->s.seed ||
+            b->s.identities != r->s.identities)
             continue;
         if (b->run == r->run) return b;
         if (!best || b->run > best->run) best = b;
@@ -159,7 +158,7 @@ static const struct mi_row *baseline_of(const struct mi_table *t, const struct m
 static void fill_tradeoffs(struct mi_table *t) {
     for (size_t i = 0; i < t->n; i++) {
         struct mi_row *r = &t->rows[i];
-        if (r->published || same(r->s.defense, MI_NO_DEFENSE)) continue;
+        if (r->published || mi_same_text(r->s.defense, MI_NO_DEFENSE)) continue;
         const struct mi_row *b = baseline_of(t, r);
         if (!b) continue;
         r->base_acc = b->s.acc, r->base_attacc = b->s.attacc;
@@ -183,7 +182,7 @@ static int by_default(const struct mi_row *a, const struct mi_row *b) {
     int c = by_group(a, b);
     if (!c) c = strcasecmp(a->s.attack ? a->s.attack : "", b->s.attack ? b->s.attack : "");
     if (!c) c = strcasecmp(a->s.model ? a->s.model : "", b->s.model ? b->s.model : "");
-    if (!c) c = same(b->s.defense, MI_NO_DEFENSE) - same(a->s.defense, MI_NO_DEFENSE);
+    if (!c) c = mi_same_text(b->s.defense, MI_NO_DEFENSE) - mi_same_text(a->s.defense, MI_NO_DEFENSE);
     if (!c) c = strcasecmp(a->s.defense ? a->s.defense : "", b->s.defense ? b->s.defense : "");
     if (!c) c = a->published - b->published;
     if (!c) c = strcasecmp(a->variant ? a->variant : "", b->variant ? b->variant : "");
@@ -257,7 +256,7 @@ enum mi_status mi_table_build(struct mi_table *t, const struct mi_workspace *ws,
 
 static bool same_measurement(const struct mi_row *a, const struct mi_row *b) {
     if (a->published || b->published || a->s.attacc != b->s.attacc || a->s.quick != b->s.quick) return false;
-    if (!*a->recipe || !same(a->recipe, b->recipe)) return false; /* 0 % can be had in many ways */
+    if (!*a->recipe || !mi_same_text(a->recipe, b->recipe)) return false; /* 0 % can be had in many ways */
     for (const struct mi_column *c = mi_columns; c->name; c++)
         if (!c->origin && !mi_column_equal(c, a, b)) return false;
     return true;

@@ -31,7 +31,8 @@ const struct mi_column mi_columns[] = {
     {"top5",        "Top-5", "Top-5", "Top-5 $\\downarrow$",
      MI_COL_REAL, S(top5), .digits = 2, .weight = 4, .spread = &mi_columns[TOP5_STD]},
     {"knn",         "KNN", "KNN", "KNN $\\uparrow$", MI_COL_REAL, S(knn), .digits = 2, .weight = 3},
-    {"delta",       "Δ", "Delta", "$\\Delta$ $\\uparrow$", MI_COL_REAL, S(tradeoff), .digits = 2, .weight = 2, .origin = true},
+    {"delta",       "Δ", "Delta", "$\\Delta$ $\\uparrow$",
+     MI_COL_REAL, S(tradeoff), .digits = 2, .weight = 2, .origin = true},
     {"delta_eval",  "δ_eval", "d_eval", "$\\delta_{eval}$ $\\uparrow$",
      MI_COL_REAL, S(delta_eval), .digits = 2, .weight = 5},
     {"delta_face",  "δ_face", "d_face", "$\\delta_{face}$ $\\uparrow$",
@@ -73,6 +74,10 @@ const struct mi_column *mi_column_find(const char *name) {
     mi_fail(MI_E_INPUT, "the table has no column \"%s\"%s%s%s", name, near ? ", did you mean \"" : "", near ? near : "",
             near ? "\"?" : "; `midre help table` lists them");
     return NULL;
+}
+
+bool mi_same_text(const char *a, const char *b) {
+    return !strcmp(a ? a : "", b ? b : "");
 }
 
 bool mi_column_is_spread(const struct mi_column *c) {

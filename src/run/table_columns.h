@@ -29,6 +29,7 @@ bool mi_column_equal(const struct mi_column *c, const struct mi_row *a, const st
 void mi_column_text(const struct mi_column *c, const struct mi_row *r, const char *plus_minus, char *out, size_t size);
 
 void mi_row_free(struct mi_row *r);                     /* what it owns */
+bool mi_same_text(const char *a, const char *b);        /* NULL is "" */
 bool mi_column_is_spread(const struct mi_column *c);    /* of another column */
 
 struct mi_row_order {

@@ -8,21 +8,18 @@
 
 #include "table_columns.h"
 
-static bool same(const char *a, const char *b) {
-    return !strcmp(a ? a : "", b ? b : "");
-}
-
 static bool repeats(const struct mi_row *a, const struct mi_row *b) {
-    return !b->published && *b->recipe && same(a->recipe, b->recipe) && same(a->s.model, b->s.model) &&
-           same(a->s.defense, b->s.defense) && same(a->variant, b->variant) && same(a->s.attack, b->s.attack) &&
-           same(a->s.precision, b->s.precision) && same(a->s.judge, b->s.judge) && a->s.quick == b->s.quick;
+    return !b->published && *b->recipe && mi_same_text(a->recipe, b->recipe) && mi_same_text(a->s.model, b->s.model) &&
+           mi_same_text(a->s.defense, b->s.defense) && mi_same_text(a->variant, b->variant) &&
+           mi_same_text(a->s.attack, b->s.attack) && mi_same_text(a->s.precision, b->s.precision) &&
+           mi_same_text(a->s.judge, b->s.judge) && a->s.quick == b->s.quick;
 }
 
 /* What is told in brackets may differ between seeds, the judge's accuracy in the protocol, the hash of start weights.
  */
 static void cut_brackets(char *text, const char *other) {
     char *at = text ? strstr(text, " (") : NULL;
-    if (at && !same(text, other)) *at = '\0';
+    if (at && !mi_same_text(text, other)) *at = '\0';
 }
 
 static double mean_of(const struct mi_column *c, struct mi_row *const *row, size_t n) {
@@ -64,7 +61,7 @@ static enum mi_status name_mean(struct mi_row *into, struct mi_row **row, size_t
         cut_brackets(into->s.init, row[i]->s.init);
         cut_brackets(into->s.protocol, row[i]->s.protocol);
         cut_brackets(into->s.device, row[i]->s.device);
-        if (into->s.device && !same(into->s.device, row[i]->s.device)) strcpy(into->s.device, "");
+        if (into->s.device && !mi_same_text(into->s.device, row[i]->s.device)) strcpy(into->s.device, "");
         if (row[i]->run > into->run) into->run = row[i]->run;
     }
     qsort(row, n, sizeof(*row), by_seeds);
@@ -108,7 +105,7 @@ static size_t gather(struct mi_table *t, size_t i, bool *gone, struct mi_row **r
         if (gone[j] || !repeats(row[0], other)) continue;
         gone[j] = true;
         size_t k = 0;
-        while (k < n && !same(row[k]->seeds, other->seeds)) k++;
+        while (k < n && !mi_same_text(row[k]->seeds, other->seeds)) k++;
         if (k == n)
             row[n++] = other;
         else if (k > 0 && other->run > row[k]->run)
