@@ -168,7 +168,7 @@ void mi_table_cut(char *cell, size_t size, int width, const char *dots) {
     size_t n = strlen(cell), name = strcspn(cell, "(") + 1;
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)cell[i] >= 0x80) return; /* not a name of ours */
-    if (n <= (size_t)width || cell[n - 1] != ')' || (size_t)width < name + 4) return;
+    if (n <= (size_t)width || cell[n - 1] != ')' || (size_t)width < name + dots_width(dots) + 4) return;
     const char *tail = cell + n - ((size_t)width - name - dots_width(dots)), *comma = strchr(tail, ',');
     char cut[256];
     int length = snprintf(cut, sizeof cut, "%.*s%s%s", (int)name, cell, dots, comma ? comma : tail);

@@ -99,6 +99,7 @@ static void a_cut_name_keeps_what_tells_rows_apart(void **state) {
         {"midre(0.2,0.2,fill=one)", 12, "midre(…=one)"},
         {"midre+bido(0.1,0.4,0.05,0.5)", 18, "midre+bido(…,0.5)"},
         {"midre+bido(0.1,0.4,0.05,0.5)", 14, "midre+bido(0.1,0.4,0.05,0.5)"}, /* would lose its name: not cut here */
+        {"gmi(erase)", 8, "gmi(erase)"},                                      /* nothing that tells would be left */
         {"synthfaces-photographs", 10, "synthfaces-photographs"},
         {"größe(0.1,0.2,0.3)", 12, "größe(0.1,0.2,0.3)"},
     };
